@@ -1,0 +1,83 @@
+package bft
+
+// Every limit of Themis stands here with its reason. Units are in the name, the word Max
+// stands last, and relations between limits do not compile when they break.
+const (
+	// ReplicasMax is the width of ReplicaSet. Beyond some tens of replicas all-to-all
+	// voting is the wrong protocol anyway.
+	ReplicasMax = 64
+
+	// ViewMax and SeqMax end the usable range far below the overflow of uint64: sums with
+	// windows and intervals cannot wrap. At a million slots a second SeqMax lasts 146,000 years.
+	ViewMax View   = 1 << 62
+	SeqMax  SeqNum = 1 << 62
+
+	// WindowSlotsMax bounds Membership.Window, and by it every per-slot structure.
+	WindowSlotsMax = 1024
+
+	// OpBytesMax is one operation; RequestBytesMax one envelope of operations with its
+	// authenticator (an RSA-4096 signature has 512 bytes).
+	OpBytesMax      = 64 << 10
+	RequestBytesMax = OpBytesMax + 4<<10
+
+	// RequestOpsMax bounds a bundle; it must fit the session's window.
+	RequestOpsMax = 64
+
+	// SignatureBytesMax holds RSA-4096.
+	SignatureBytesMax = 512
+
+	// ResultBytesMax is one result; a larger one becomes an error reply.
+	ResultBytesMax = 64 << 10
+
+	// BatchRequestsMax and BatchBytesMax bound Membership.BatchCount and BatchBytes.
+	BatchRequestsMax = 1024
+	BatchBytesMax    = 1 << 20
+
+	// QEntriesMax bounds the digests per slot that a VIEW-CHANGE may claim as
+	// pre-prepared. One more per view in which the slot was proposed and not prepared
+	// since; timeouts double, so 16 are never met by accident (models, "Bounding Q").
+	QEntriesMax = 16
+
+	// SessionOpsMax is W: a client never sends a number ≥ its oldest unfinished + W.
+	SessionOpsMax = 256
+
+	// SessionReplyBytesMax bounds the cached replies of one session; beyond it the oldest
+	// bytes go, and a repeat is told that its result was dropped.
+	SessionReplyBytesMax = 256 << 10
+
+	// SessionsMax bounds Membership.Sessions.
+	SessionsMax = 1 << 16
+
+	// PeerFrameBytesMax bounds a frame between replicas: a NEW-VIEW of 16 replicas with full
+	// windows, or one body, or one fragment of state. ClientFrameBytesMax bounds one from a client.
+	PeerFrameBytesMax   = 8 << 20
+	ClientFrameBytesMax = RequestBytesMax + 64
+
+	// StateItemBytesMax is one page of state; StateFragmentBytesMax one fragment of it on the wire.
+	StateItemBytesMax     = 16 << 20
+	StateFragmentBytesMax = 64 << 10
+	// StatePagesMax bounds the pages of a snapshot, application and sessions together.
+	StatePagesMax = 1 << 14
+
+	// PoolBytesMax and PoolRequestsMax bound the pending requests of a replica; the oldest
+	// request of every session has a place of its own beyond that.
+	PoolBytesMax    = 4 << 20
+	PoolRequestsMax = 8192
+
+	// RequestsPerSessionMax bounds what one session may have pending at a replica.
+	RequestsPerSessionMax = SessionOpsMax
+)
+
+// What must hold between them.
+const (
+	_ = uint(RequestBytesMax - OpBytesMax - SignatureBytesMax - 256) // one operation always fits an envelope
+	_ = uint(BatchBytesMax - RequestBytesMax - 64)                   // one envelope always fits a batch
+	_ = uint(PeerFrameBytesMax - BatchBytesMax - 256)                // a body always fits a frame
+	_ = uint(PeerFrameBytesMax - StateFragmentBytesMax - 256)        // a fragment always fits a frame
+	_ = uint(SessionOpsMax - RequestOpsMax)                          // a bundle always fits the session's window
+	_ = uint(SessionReplyBytesMax - ResultBytesMax)                  // one result always fits the cache
+	_ = uint(StateItemBytesMax - 32*StatePagesMax)                   // a manifest is an item
+	_ = uint(64 - ReplicasMax)                                       // ReplicaSet is a uint64
+	_ = uint(PoolBytesMax - 2*BatchBytesMax)                         // a full batch can wait while another is built
+	_ = uint(SeqMax>>1 - WindowSlotsMax)                             // sums cannot wrap
+)

@@ -1,0 +1,3 @@
+module github.com/themis-bft/themis
+
+go 1.26

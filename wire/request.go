@@ -1,0 +1,197 @@
+package wire
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"github.com/themis-bft/themis/bft"
+)
+
+// Flags of a request.
+const (
+	FlagOpen     uint8 = 1 << 0 // opens a session; Session is 0 and First a random nonce
+	FlagReadOnly uint8 = 1 << 1 // asks for no change of state; ordered all the same
+	flagsKnown         = FlagOpen | FlagReadOnly
+)
+
+// Request is an envelope: k ≥ 1 operations of one session with the consecutive numbers
+// First … First+k-1 under one authenticator. It is verified, pooled and batched whole.
+type Request struct {
+	Client  bft.ClientID
+	Session uint64 // the slot of the OPEN; 0 in the OPEN itself
+	First   uint64 // number of the first operation; in an OPEN a random nonce
+	Done    uint64 // every number below has been answered: cached replies may go
+	Answer  bft.ReplicaSet
+	Flags   uint8
+	Ops     [][]byte
+	Sig     []byte
+
+	// Raw is the whole encoding, signature included, when the request was decoded. What
+	// refers to the request refers to these bytes.
+	Raw []byte
+}
+
+// RequestKey names a request: what a client never uses twice for different bytes.
+type RequestKey struct {
+	Client  bft.ClientID
+	Session uint64
+	First   uint64
+}
+
+// Key returns the name of r.
+func (r *Request) Key() RequestKey {
+	return RequestKey{Client: r.Client, Session: r.Session, First: r.First}
+}
+
+// IsOpen reports whether r opens a session.
+func (r *Request) IsOpen() bool { return r.Flags&FlagOpen != 0 }
+
+const requestBytesMin = 32 + 8 + 8 + 8 + 8 + 1 + 2
+
+// AppendUnsigned appends everything of r but the signature: the bytes that AppendSigned
+// covers behind its tag.
+func (r *Request) AppendUnsigned(b []byte) []byte {
+	b = append(b, r.Client[:]...)
+	b = AppendU64(b, r.Session)
+	b = AppendU64(b, r.First)
+	b = AppendU64(b, r.Done)
+	b = AppendU64(b, uint64(r.Answer))
+	b = append(b, r.Flags)
+	b = AppendU16(b, uint16(len(r.Ops)))
+	for _, op := range r.Ops {
+		b = AppendBytes(b, op)
+	}
+	return b
+}
+
+// Append appends the whole encoding: the payload of REQUEST, RETRY and RELAY, and one item
+// of a batch.
+func (r *Request) Append(b []byte) []byte {
+	b = r.AppendUnsigned(b)
+	b = AppendU16(b, uint16(len(r.Sig)))
+	return append(b, r.Sig...)
+}
+
+// AppendSigned appends the byte string that the client signs: tag, then AppendUnsigned.
+func (r *Request) AppendSigned(b []byte, d Domain) []byte {
+	b = d.AppendTag(b, KindRequest, r.Client[:])
+	if r.Raw != nil {
+		return append(b, r.Raw[:len(r.Raw)-2-len(r.Sig)]...)
+	}
+	return r.AppendUnsigned(b)
+}
+
+// DecodeRequest parses an envelope. Fields alias p, Raw is p.
+func DecodeRequest(p []byte) (Request, error) {
+	var q Request
+	if len(p) > bft.RequestBytesMax {
+		return q, ErrMalformed
+	}
+	r := NewReader(p)
+	q.Client = r.Array32()
+	q.Session, q.First, q.Done = r.U64(), r.U64(), r.U64()
+	q.Answer, q.Flags = bft.ReplicaSet(r.U64()), r.U8()
+	n := r.Count(bft.RequestOpsMax, 4)
+	if r.Bad() || n == 0 || q.Flags&^flagsKnown != 0 {
+		return q, ErrMalformed
+	}
+	q.Ops = make([][]byte, n)
+	for i := range q.Ops {
+		q.Ops[i] = r.Bytes(bft.OpBytesMax)
+	}
+	sig := int(r.U16())
+	if sig > bft.SignatureBytesMax {
+		return q, ErrMalformed
+	}
+	q.Sig = r.take(sig)
+	if err := r.Close(); err != nil {
+		return q, err
+	}
+	if !q.wellFormed() {
+		return q, ErrMalformed
+	}
+	q.Raw = p
+	return q, nil
+}
+
+// wellFormed checks what the layout alone does not: an OPEN has session 0 and one operation,
+// anything else has a session, and numbers cannot wrap.
+func (r *Request) wellFormed() bool {
+	if r.IsOpen() {
+		return r.Session == 0 && r.Done == 0 && len(r.Ops) == 1
+	}
+	return r.Session != 0 && r.First < 1<<62 && r.Done <= r.First
+}
+
+// Digest is the digest of the whole envelope, signature included: the key under which a
+// verification may be remembered.
+func (r *Request) Digest() bft.Digest { return DigestOf("request", r.Raw) }
+
+// DigestOf hashes b under a short tag, so that no digest of one thing is one of another.
+func DigestOf(tag string, b []byte) bft.Digest {
+	h := sha256.New()
+	h.Write([]byte{Version, byte(len(tag))})
+	h.Write([]byte(tag))
+	h.Write(b)
+	var d bft.Digest
+	h.Sum(d[:0])
+	return d
+}
+
+// A body is the encoding of a batch: proposed time (8), count (4), and as many envelopes,
+// each behind its length (4). Its digest covers time and authenticators.
+const bodyHeaderBytes = 12
+
+// BodyDigest is the digest by which everything but PRE-PREPARE names a batch. The null batch
+// has no bytes and bft.NullDigest.
+func BodyDigest(body []byte) bft.Digest {
+	if len(body) == 0 {
+		return bft.NullDigest
+	}
+	return DigestOf("batch", body)
+}
+
+// AppendBody appends the encoding of a batch. Requests need not be decoded: raw envelopes.
+func AppendBody(b []byte, t bft.Time, raw [][]byte) []byte {
+	b = AppendU64(b, uint64(t))
+	b = AppendU32(b, uint32(len(raw)))
+	for _, r := range raw {
+		b = AppendBytes(b, r)
+	}
+	return b
+}
+
+// BodyTime is the time that body proposes; ok is false for a null or malformed body.
+func BodyTime(body []byte) (t bft.Time, ok bool) {
+	if len(body) < bodyHeaderBytes {
+		return 0, false
+	}
+	return bft.Time(binary.LittleEndian.Uint64(body)), true
+}
+
+// DecodeBody parses a batch. The requests alias body. A null body gives no requests.
+func DecodeBody(body []byte) (t bft.Time, reqs []Request, err error) {
+	if len(body) == 0 {
+		return 0, nil, nil
+	}
+	if len(body) > bft.BatchBytesMax {
+		return 0, nil, ErrMalformed
+	}
+	r := NewReader(body)
+	t = bft.Time(r.U64())
+	n := int(r.U32())
+	if t < 0 || n == 0 || n > bft.BatchRequestsMax || n*(requestBytesMin+4) > r.Len() {
+		return 0, nil, ErrMalformed
+	}
+	reqs = make([]Request, n)
+	for i := range reqs {
+		raw := r.Bytes(bft.RequestBytesMax)
+		if r.Bad() {
+			return 0, nil, ErrMalformed
+		}
+		if reqs[i], err = DecodeRequest(raw); err != nil {
+			return 0, nil, err
+		}
+	}
+	return t, reqs, r.Close()
+}
