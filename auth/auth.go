@@ -1,6 +1,6 @@
 // Package auth is the contract of message authentication: who signs, who verifies, and with
-// which acceptance rule. The implementations are in the folders below (ed25519, ecdsa, rsa,
-// and ideal for the simulator); authtest is the conformance suite.
+// which acceptance rule. The implementations are in the folders below (sig for Ed25519, ECDSA
+// and RSA, and ideal for the simulator); authtest is the conformance suite.
 package auth
 
 import "github.com/themis-bft/themis/bft"
