@@ -66,6 +66,28 @@ const (
 
 	// RequestsPerSessionMax bounds what one session may have pending at a replica.
 	RequestsPerSessionMax = SessionOpsMax
+
+	// OpensPendingMax is the room of the pool for sessions that wait beyond Membership.Sessions:
+	// those whose OPEN is pending.
+	OpensPendingMax = 256
+
+	// RelaysMax bounds the requests that one look over the pool relays or looks up, so that a
+	// view change under load does not become a burst of everything that is pending.
+	RelaysMax = 64
+
+	// VerifiedRequestsMax is the number of request digests whose verification is remembered: a
+	// request is verified when its client or a relay brings it and again inside PRE-PREPARE, and
+	// between the two lies at most what the pool holds.
+	VerifiedRequestsMax = 2 * PoolRequestsMax
+
+	// FetchesMax bounds the digests whose bodies are awaited; a core asks for one per slot and
+	// for each digest claimed in it.
+	FetchesMax = 2 * WindowSlotsMax
+
+	// ServeBytesPerSecond is what one peer may draw of bodies and state; ServeBurstBytes what it
+	// may draw at once: a peer that asks again and again costs a bounded share of the network.
+	ServeBytesPerSecond = 32 << 20
+	ServeBurstBytes     = 4 << 20
 )
 
 // What must hold between them.
@@ -79,5 +101,7 @@ const (
 	_ = uint(StateItemBytesMax - 32*StatePagesMax)                   // a manifest is an item
 	_ = uint(64 - ReplicasMax)                                       // ReplicaSet is a uint64
 	_ = uint(PoolBytesMax - 2*BatchBytesMax)                         // a full batch can wait while another is built
+	_ = uint(ServeBurstBytes - BatchBytesMax - 64)                   // a body can always be served once
+	_ = uint(ServeBurstBytes - StateFragmentBytesMax - 64)           // and a fragment
 	_ = uint(SeqMax>>1 - WindowSlotsMax)                             // sums cannot wrap
 )
