@@ -1,0 +1,82 @@
+// Package check says what correct means, without any code of the protocols: it has its own
+// quorum arithmetic, its own ledgers of what clients signed, what honest replicas ordered,
+// executed, voted for and answered, and it compares. The names S1 … S9, L1 … L3 are those of
+// the project's checkers (docs/simulator.md).
+//
+// An Oracle owns the record of one simulated run. The simulator calls it from its goroutine
+// for every observation; it never influences the run, never looks into a replica, and
+// remembers only the first few violations. Observations of faulty replicas are not given to
+// it, or only where a comment says so.
+package check
+
+import (
+	"fmt"
+
+	"github.com/themis-bft/themis/bft"
+)
+
+// violationsMax bounds what is remembered of one run: the first violation is the one to read.
+const violationsMax = 8
+
+// Violation is one complaint.
+type Violation struct {
+	Checker string
+	Detail  string
+}
+
+// Config is what an Oracle must know of the cluster.
+type Config struct {
+	N, F int
+	// SafetyOnly switches the checks of progress off, for runs with more than F faults.
+	SafetyOnly bool
+}
+
+// Oracle holds the record of one run.
+type Oracle struct {
+	cfg        Config
+	log        orderLog
+	votes      voteBook
+	states     stateBook
+	clients    clientBook
+	violations []Violation
+	dropped    int
+}
+
+// New returns the Oracle of a fresh cluster.
+func New(cfg Config) *Oracle {
+	return &Oracle{
+		cfg: cfg, log: newOrderLog(cfg.N), votes: newVoteBook(), states: newStateBook(cfg.N), clients: newClientBook(),
+	}
+}
+
+// quorum is the smallest number of replicas such that two of that many share more than F,
+// found by counting and not by the formula that the replicas use.
+func (c Config) quorum() int {
+	for q := 1; q <= c.N; q++ {
+		if 2*q-c.N > c.F {
+			return q
+		}
+	}
+	return c.N
+}
+
+// Complain records a violation that the caller found by itself.
+func (o *Oracle) Complain(checker, format string, args ...any) {
+	if len(o.violations) >= violationsMax {
+		o.dropped++
+		return
+	}
+	o.violations = append(o.violations, Violation{Checker: checker, Detail: fmt.Sprintf(format, args...)})
+}
+
+// Violations returns what was found so far, oldest first.
+func (o *Oracle) Violations() []Violation { return o.violations }
+
+// Failed reports whether anything was found.
+func (o *Oracle) Failed() bool { return len(o.violations) > 0 }
+
+// Committed is the number of slots in the canonical log.
+func (o *Oracle) Committed() int { return len(o.log.slots) }
+
+// Last is the highest slot of the canonical log.
+func (o *Oracle) Last() bft.SeqNum { return o.log.last }

@@ -1,0 +1,131 @@
+package check
+
+import (
+	"github.com/themis-bft/themis/bft"
+)
+
+// VoteKind says what a vote promises.
+type VoteKind uint8
+
+// The kinds of votes. A proposal is a vote of the primary. ViewChange and NewView promise a
+// whole message: Digest is a hash of all of it but the signature.
+const (
+	VoteProposal VoteKind = iota + 1
+	VotePrepare
+	VoteCommit
+	VoteCheckpoint
+	VoteViewChange
+	VoteNewView
+)
+
+var voteNames = [...]string{"", "PRE-PREPARE", "PREPARE", "COMMIT", "CHECKPOINT", "VIEW-CHANGE", "NEW-VIEW"}
+
+// String is the name of the message that carries the vote.
+func (k VoteKind) String() string {
+	if int(k) < len(voteNames) {
+		return voteNames[k]
+	}
+	return "unknown"
+}
+
+// Vote is one promise: for one kind, view and slot a replica gives one digest in its life.
+type Vote struct {
+	Kind   VoteKind
+	View   bft.View
+	Seq    bft.SeqNum
+	Digest bft.Digest
+}
+
+type ballot struct {
+	replica bft.ReplicaID
+	kind    VoteKind
+	view    bft.View
+	seq     bft.SeqNum
+}
+
+type place struct {
+	view bft.View
+	seq  bft.SeqNum
+}
+
+type voteBook struct {
+	cast     map[ballot]bft.Digest
+	durable  map[ballot]bft.Digest
+	prepared map[place]bft.Digest        // by honest replicas: what they sent COMMIT for or claim in P
+	bySlot   map[bft.SeqNum][]preparedIn // the same by slot
+	chosen   map[bft.SeqNum]place
+}
+
+type preparedIn struct {
+	view   bft.View
+	digest bft.Digest
+}
+
+func newVoteBook() voteBook {
+	return voteBook{
+		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest),
+		prepared: make(map[place]bft.Digest), bySlot: make(map[bft.SeqNum][]preparedIn),
+		chosen: make(map[bft.SeqNum]place),
+	}
+}
+
+// Cast says that a vote of honest replica r leaves it, for one receiver or many. A replica
+// never contradicts itself, in its whole life (S7f).
+func (o *Oracle) Cast(r bft.ReplicaID, v Vote) {
+	key := ballot{replica: r, kind: v.Kind, view: v.View, seq: v.Seq}
+	if before, ok := o.votes.cast[key]; ok {
+		if before != v.Digest {
+			o.Complain("S7f", "%v sends %v %v for view %d slot %d after %v", r, v.Kind, v.Digest, v.View, v.Seq, before)
+		}
+		return
+	}
+	o.votes.cast[key] = v.Digest
+	if v.Kind == VoteCommit {
+		o.Prepared(r, v.View, v.Seq, v.Digest)
+	}
+}
+
+// Durable says that r's log holds the record of a vote and was synced.
+func (o *Oracle) Durable(r bft.ReplicaID, v Vote) {
+	o.votes.durable[ballot{replica: r, kind: v.Kind, view: v.View, seq: v.Seq}] = v.Digest
+}
+
+// MustBeDurable says that a vote of honest replica r leaves it: its record must be in the
+// synced log (S7g).
+func (o *Oracle) MustBeDurable(r bft.ReplicaID, v Vote) {
+	d, ok := o.votes.durable[ballot{replica: r, kind: v.Kind, view: v.View, seq: v.Seq}]
+	if !ok || d != v.Digest {
+		o.Complain("S7g", "%v sends %v %v for view %d slot %d, which is not in its synced log", r, v.Kind, v.Digest, v.View, v.Seq)
+	}
+}
+
+// Prepared says that honest replica r holds a prepared certificate, as its COMMIT or the P of
+// its VIEW-CHANGE tells. Two for one view and slot are equal (S7a), and none of a later view
+// contradicts a decision (S7b).
+func (o *Oracle) Prepared(r bft.ReplicaID, view bft.View, seq bft.SeqNum, digest bft.Digest) {
+	b := &o.votes
+	at := place{view: view, seq: seq}
+	if before, ok := b.prepared[at]; ok {
+		if before != digest {
+			o.Complain("S7a", "%v prepared %v in view %d slot %d, another honest replica prepared %v", r, digest, view, seq, before)
+		}
+		return
+	}
+	b.prepared[at] = digest
+	b.bySlot[seq] = append(b.bySlot[seq], preparedIn{view: view, digest: digest})
+	if c, ok := b.chosen[seq]; ok && view > c.view && o.log.slots[seq].digest != digest {
+		o.Complain("S7b", "%v prepared %v in view %d slot %d, which was decided as %v in view %d",
+			r, digest, view, seq, o.log.slots[seq].digest, c.view)
+	}
+}
+
+// decided checks what was prepared before the decision was seen.
+func (b *voteBook) decided(o *Oracle, seq bft.SeqNum, view bft.View, digest bft.Digest) {
+	b.chosen[seq] = place{view: view, seq: seq}
+	for _, p := range b.bySlot[seq] {
+		if p.view > view && p.digest != digest {
+			o.Complain("S7b", "slot %d is decided as %v in view %d, but an honest replica prepared %v in view %d",
+				seq, digest, view, p.digest, p.view)
+		}
+	}
+}
