@@ -1,6 +1,10 @@
 package app
 
-import "github.com/themis-bft/themis/bft"
+import (
+	"fmt"
+
+	"github.com/themis-bft/themis/bft"
+)
 
 // Simple makes a Machine of a plain synchronous application whose whole state is one byte
 // string: the five lines that a first application needs.
@@ -25,7 +29,13 @@ type simple struct{ Simple }
 func (s simple) Execute(c Call, op []byte) Future { return Ready(s.Do(c, op)) }
 func (s simple) Query([]byte) []byte              { return nil }
 func (s simple) Snapshot() Snapshot               { return onePage(append([]byte(nil), s.Save()...)) }
-func (s simple) Restore(pages [][]byte) error     { return s.Load(pages[0]) }
+
+func (s simple) Restore(pages [][]byte) error {
+	if len(pages) != 1 {
+		return fmt.Errorf("app: a simple application has one page, not %d", len(pages))
+	}
+	return s.Load(pages[0])
+}
 
 type onePage []byte
 
