@@ -118,6 +118,9 @@ func (r *Reader) Count(limit, itemBytesMin int) int {
 // Rest returns what was not read yet and consumes it.
 func (r *Reader) Rest() []byte { return r.take(len(r.rest)) }
 
+// Take reads n bytes.
+func (r *Reader) Take(n int) []byte { return r.take(n) }
+
 // Len is the number of bytes not read yet.
 func (r *Reader) Len() int { return len(r.rest) }
 

@@ -1,0 +1,249 @@
+package pbft
+
+import (
+	"math/bits"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
+	"github.com/themis-bft/themis/protocol"
+)
+
+// Links lose messages; what a peer lacks is resent when its STATUS shows it (P8). These bounds
+// keep STATUS from being an amplifier.
+const (
+	answersPerPeriod = 8  // answers to one peer per period of our own STATUS
+	resendSlots      = 32 // slots whose votes one answer repeats
+	resendBodies     = 4  // PRE-PREPAREs with bodies in one answer
+	statusSlots      = 64 // width of the bitmaps
+)
+
+// spend takes one answer from a peer's budget.
+func (c *Core) spend(id bft.ReplicaID) bool {
+	if c.peers[id].budget == 0 {
+		return false
+	}
+	c.peers[id].budget--
+	return true
+}
+
+// sendStatus tells peers where we stand.
+func (c *Core) sendStatus(to bft.ReplicaSet, out *protocol.Effects) {
+	if to == 0 {
+		return
+	}
+	m := &Status{View: c.view, Active: c.active, Stable: c.stable.Seq, Committed: c.committed}
+	for i := range bft.SeqNum(statusSlots) {
+		s := c.slots.At(c.committed + 1 + i)
+		if s == nil {
+			break
+		}
+		if s.acceptedIn(c.view) {
+			m.Accepted |= 1 << i
+		}
+		if s.preparedIn(c.view) {
+			m.Prepared |= 1 << i
+		}
+	}
+	if !c.active {
+		for _, vc := range c.set() {
+			m.ViewChanges = m.ViewChanges.With(vc.Replica)
+		}
+	}
+	c.send(to, m, out)
+}
+
+// noteAhead asks the others at once, at most once per period, when somebody is ahead of us.
+func (c *Core) noteAhead(out *protocol.Effects) {
+	if !c.ahead {
+		c.ahead = true
+		c.sendStatus(c.others, out)
+	}
+}
+
+// onStatus resends what the sender lacks and we have.
+func (c *Core) onStatus(from bft.ReplicaID, m *Status, out *protocol.Effects) protocol.Reason {
+	c.peers[from].committed = m.Committed
+	if m.View > c.view || m.Committed > c.committed {
+		c.noteAhead(out)
+	}
+	if !c.spend(from) {
+		return protocol.ReasonOverloaded
+	}
+	to := bft.SetOf(from)
+	if !mutant.On("pbft-view-change-not-resent") {
+		c.resendView(from, m, out)
+	}
+	if m.Stable < c.stable.Seq {
+		p := c.stable
+		c.send(to, &p, out)
+	}
+	if m.Committed < c.committed {
+		c.resendDecided(to, m, out)
+	}
+	if m.View == c.view && m.Active && c.active {
+		c.resendVotes(to, m, out)
+	}
+	for n, b := range c.ballots(m.Stable) {
+		if b.have.Has(c.self) {
+			c.send(to, &Checkpoint{Seq: n, Digest: b.digests[c.self], Replica: c.self, Sig: b.sigs[c.self]}, out)
+		}
+	}
+	return protocol.ReasonNone
+}
+
+// ballots iterates over our unproven checkpoints above n, ascending.
+func (c *Core) ballots(n bft.SeqNum) func(yield func(bft.SeqNum, *ballot) bool) {
+	return func(yield func(bft.SeqNum, *ballot) bool) {
+		for at := max(n, c.stable.Seq)/c.every*c.every + c.every; at <= c.slots.High(); at += c.every {
+			if b := c.ckpts[at]; b != nil && !yield(at, b) {
+				return
+			}
+		}
+	}
+}
+
+// resendView helps a peer into our view: NEW-VIEW if there is one, else our VIEW-CHANGE.
+func (c *Core) resendView(from bft.ReplicaID, m *Status, out *protocol.Effects) {
+	to := bft.SetOf(from)
+	switch {
+	case c.active:
+		if c.newView != nil && (m.View < c.view || m.View == c.view && !m.Active) {
+			c.send(to, c.newView, out)
+		}
+	case m.View < c.view || m.View == c.view && !m.Active && !m.ViewChanges.Has(c.self):
+		if own := c.changes[c.self]; own != nil && own.View == c.view {
+			c.send(to, own, out)
+		}
+	}
+}
+
+// resendDecided claims to a peer that is behind what we committed.
+func (c *Core) resendDecided(to bft.ReplicaSet, m *Status, out *protocol.Effects) {
+	d := &Decided{First: m.Committed + 1}
+	for n := d.First; n <= c.committed && len(d.Digests) < resendSlots; n++ {
+		s := c.slots.At(n)
+		if s == nil || !s.decided {
+			break
+		}
+		d.Digests = append(d.Digests, s.decidedDigest)
+	}
+	if len(d.Digests) > 0 {
+		c.send(to, d, out)
+	}
+}
+
+// resendVotes repeats our messages of the current view for slots that the peer has open.
+func (c *Core) resendVotes(to bft.ReplicaSet, m *Status, out *protocol.Effects) {
+	left := resendBodies
+	for i := range bft.SeqNum(resendSlots) {
+		n := m.Committed + 1 + i
+		s := c.slots.At(n)
+		if s == nil || !s.acceptedIn(c.view) {
+			continue
+		}
+		if m.Accepted>>i&1 == 0 && c.leads() && n > c.bound && left > 0 {
+			left--
+			if b, ok := c.bodyOf(s.digest); ok {
+				c.send(to, &PrePrepare{View: c.view, Seq: n, Digest: s.digest, Batch: b}, out)
+			}
+		}
+		if m.Prepared>>i&1 == 0 && c.primary() != c.self {
+			c.send(to, &Prepare{View: c.view, Seq: n, Digest: s.digest}, out)
+		}
+		if s.prepared {
+			c.send(to, &Commit{View: c.view, Seq: n, Digest: s.digest}, out)
+		}
+	}
+}
+
+// onDecided counts claims of commitment. f+1 equal ones hold one of a correct replica: the
+// slot is decided, whatever view we are in (A.7, rule 5).
+func (c *Core) onDecided(from bft.ReplicaID, m *Decided, out *protocol.Effects) protocol.Reason {
+	reason := protocol.ReasonBelowWindow
+	for i, d := range m.Digests {
+		n := m.First + bft.SeqNum(i)
+		s := c.slots.At(n)
+		if n <= c.committed || s == nil {
+			continue
+		}
+		o := &s.claims[from]
+		if o.cast && o.digest != d {
+			c.evidence(from, m.Kind(), n, o.digest, d, out)
+			return protocol.ReasonConflict
+		}
+		*o = vote{cast: true, digest: d}
+		reason = protocol.ReasonNone
+		if !s.decided && count(s.claims, 0, d).Len() >= c.claimsNeeded() {
+			c.commitSlot(n, s, d, out)
+		}
+	}
+	if last := m.First + bft.SeqNum(len(m.Digests)) - 1; c.committed >= last && c.committed < c.peers[from].committed {
+		c.sendStatus(bft.SetOf(from), out) // there is more
+	}
+	return reason
+}
+
+func (c *Core) claimsNeeded() int {
+	if mutant.On("pbft-claims-small") {
+		return c.q.F
+	}
+	return c.q.Weak()
+}
+
+// claimants are the replicas that claim to have committed what we decided: they have the body.
+func (c *Core) claimants(s *slot) bft.ReplicaSet {
+	return count(s.claims, 0, s.decidedDigest) | count(s.commits, s.view, s.decidedDigest)
+}
+
+// Status returns what the core shows of itself.
+func (c *Core) Status() protocol.Status {
+	st := protocol.Status{
+		View: c.view, Active: c.active, Primary: c.primary(), Committed: c.committed,
+		Stable: c.stable.Seq, StateDigest: c.stableState, High: c.high(), Assigned: c.assigned,
+		Diverged: c.diverged, ViewChanges: c.causes, Equivocations: c.conflict,
+	}
+	for n := c.stable.Seq + 1; n <= c.high(); n++ {
+		if s := c.slots.At(n); s.accepted || s.decided {
+			st.Slots++
+		}
+	}
+	if !c.active {
+		for _, vc := range c.set() {
+			st.ViewChangesHeld = st.ViewChangesHeld.With(vc.Replica)
+		}
+	}
+	st.Missing, st.Waiting = c.missing()
+	return st
+}
+
+// missing says which quorum the next slot waits for, and who has not spoken.
+func (c *Core) missing() (string, bft.ReplicaSet) {
+	all := c.q.All()
+	if !c.active {
+		var held bft.ReplicaSet
+		for _, vc := range c.set() {
+			held = held.With(vc.Replica)
+		}
+		if bits.OnesCount64(uint64(held)) < c.q.Quorum() {
+			return "view-change", all &^ held
+		}
+		return "new-view", bft.SetOf(c.primary())
+	}
+	s := c.slots.At(c.committed + 1)
+	switch {
+	case s == nil:
+		return "", 0
+	case s.decided:
+		return "body", 0
+	case s.preparedIn(c.view):
+		return "commit", all &^ count(s.commits, c.view, s.digest)
+	case s.acceptedIn(c.view):
+		return "prepare", all &^ count(s.prepares, c.view, s.digest).With(c.primary())
+	}
+	for i := range s.prepares {
+		if s.prepares[i].cast || s.commits[i].cast {
+			return "pre-prepare", bft.SetOf(c.primary())
+		}
+	}
+	return "", 0
+}
