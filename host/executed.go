@@ -1,0 +1,144 @@
+package host
+
+import (
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/wire"
+)
+
+// executedFilter knows of recently used sessions which operations were decided, so that late
+// copies of a request are not proposed again. It only saves work: exactly once is decided by
+// the client table of package exec. It must not be wrong the other way, or a request would be
+// refused for ever: it takes an operation for executed only if it was decided, or if the client
+// itself signed that it has the answer.
+//
+// Sessions that were not used for longest are forgotten first.
+type executedFilter struct {
+	limit    int
+	sessions map[sessionKey]*executedSession
+	use      executedSession // head of the ring of use: next is the one used last
+}
+
+// executedSession is a window of bft.SessionOpsMax numbers from low up, beyond which no correct
+// client sends. OPENs have random numbers: of those the newest few are kept.
+type executedSession struct {
+	key        sessionKey
+	low        uint64
+	bits       [bft.SessionOpsMax / 64]uint64
+	opens      [4]uint64
+	openCount  int
+	prev, next *executedSession
+}
+
+func newExecutedFilter(limit int) executedFilter {
+	return executedFilter{limit: limit, sessions: make(map[sessionKey]*executedSession)}
+}
+
+// has reports whether every operation of r was executed.
+func (f *executedFilter) has(r *wire.Request) bool { return f.covers(r.Key(), lastNumber(r)) }
+
+// covers reports whether all operations from k.First to last were executed.
+func (f *executedFilter) covers(k wire.RequestKey, last uint64) bool {
+	s := f.sessions[queueOf(k)]
+	if s == nil {
+		return false
+	}
+	if k.Session == 0 {
+		return s.opened(k.First)
+	}
+	for i := k.First; i <= last; i++ {
+		if !s.has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// mark notes that r was decided, and reports whether any of it was not known to be.
+func (f *executedFilter) mark(r *wire.Request) (fresh bool) {
+	s := f.touch(queueOf(r.Key()))
+	if r.IsOpen() {
+		if s.opened(r.First) {
+			return false
+		}
+		s.opens[s.openCount%len(s.opens)] = r.First
+		s.openCount++
+		return true
+	}
+	s.rise(r.Done)
+	for i := r.First; i <= lastNumber(r); i++ {
+		fresh = s.set(i) || fresh
+	}
+	return fresh
+}
+
+// touch returns the entry of a session, as the one used last.
+func (f *executedFilter) touch(k sessionKey) *executedSession {
+	if f.use.next == nil {
+		f.use.next, f.use.prev = &f.use, &f.use
+	}
+	s := f.sessions[k]
+	switch {
+	case s != nil:
+		s.unlink()
+	case len(f.sessions) >= f.limit:
+		s = f.use.prev
+		s.unlink()
+		delete(f.sessions, s.key)
+		*s = executedSession{key: k}
+		f.sessions[k] = s
+	default:
+		s = &executedSession{key: k}
+		f.sessions[k] = s
+	}
+	s.prev, s.next = &f.use, f.use.next
+	s.prev.next, s.next.prev = s, s
+	return s
+}
+
+func (s *executedSession) unlink() {
+	s.prev.next, s.next.prev = s.next, s.prev
+	s.prev, s.next = nil, nil
+}
+
+func (s *executedSession) opened(nonce uint64) bool {
+	for _, o := range s.opens[:min(s.openCount, len(s.opens))] {
+		if o == nonce {
+			return true
+		}
+	}
+	return false
+}
+
+// rise moves the window up to a number below which the client has every answer.
+func (s *executedSession) rise(low uint64) {
+	if low <= s.low {
+		return
+	}
+	if low-s.low >= bft.SessionOpsMax {
+		s.bits = [len(s.bits)]uint64{}
+	} else {
+		for i := s.low; i < low; i++ {
+			s.bits[i/64%uint64(len(s.bits))] &^= 1 << (i % 64)
+		}
+	}
+	s.low = low
+}
+
+func (s *executedSession) has(i uint64) bool {
+	if i < s.low {
+		return true
+	}
+	return i-s.low < bft.SessionOpsMax && s.bits[i/64%uint64(len(s.bits))]&(1<<(i%64)) != 0
+}
+
+// set marks a number and reports whether that is news. A number beyond the window is not
+// remembered, but is news: who sends it is no correct client.
+func (s *executedSession) set(i uint64) bool {
+	if s.has(i) {
+		return false
+	}
+	if i-s.low < bft.SessionOpsMax {
+		s.bits[i/64%uint64(len(s.bits))] |= 1 << (i % 64)
+	}
+	return true
+}

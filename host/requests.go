@@ -1,0 +1,116 @@
+package host
+
+import (
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/wire"
+)
+
+// clientRequest takes a request from its client. The primary orders what it has not seen
+// executed; a repeat, and everything that comes to another replica, goes through the execute
+// stage first, which answers from its cache or gives the request back as Unexecuted.
+func (n *Node) clientRequest(in ClientRequest, out *Output) {
+	if !in.Retry && n.leads() && !n.pool.executed.has(&in.Request) {
+		n.offer(&in.Request, entryFlags{asked: true})
+		return
+	}
+	out.Lookup = append(out.Lookup, Lookup{Request: in.Request})
+}
+
+// unexecuted pools a request that is known not to be executed, and tells the primary of it if
+// its client asked for it here. What a peer relayed is not told on at once: the peer did that.
+func (n *Node) unexecuted(in Unexecuted, out *Output) {
+	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true})
+	if e == nil || in.Relay || e.told {
+		return
+	}
+	if s := n.view(); s.Active && s.Primary != n.self {
+		e.told, e.toldAt = true, n.now
+		n.relay(e, bft.SetOf(s.Primary), out)
+	}
+}
+
+// offer adds a request to the pool, counts what became of it, and returns its entry if it is
+// pending.
+func (n *Node) offer(r *wire.Request, f entryFlags) *pending {
+	a := n.pool.add(n.now, r, f)
+	n.counts.Offered[a]++
+	if a == addedNew || a == addedKnown {
+		return n.pool.byKey[r.Key()]
+	}
+	return nil
+}
+
+// peerMessage steps a message of the protocol. If it is a proposal of the current primary its
+// requests become pending here: a primary that proposes and then stalls is suspected like one
+// that never proposed.
+func (n *Node) peerMessage(in PeerMessage, out *Output) {
+	n.step(protocol.Received{Verified: in.Verified}, out)
+	carrier, ok := in.Verified.Message().(protocol.BodyCarrier)
+	if !ok {
+		return
+	}
+	s := n.view()
+	if !s.Active || s.Primary != in.Verified.From() {
+		return
+	}
+	_, body := carrier.Body()
+	_, reqs, err := wire.DecodeBody(body)
+	if err != nil {
+		return // the verify stage lets no such body through
+	}
+	for i := range reqs {
+		n.offer(&reqs[i], entryFlags{told: true, toldAt: n.now})
+	}
+}
+
+// upkeep looks over the pool and does what waits too long asks for.
+func (n *Node) upkeep(out *Output) {
+	s := n.view()
+	if !s.Active || s.Primary == n.self {
+		n.pool.waiting.postpone(n.now)
+		return
+	}
+	u := n.pool.look(n.now)
+	for _, e := range u.lookup {
+		if r, ok := e.request(); ok {
+			out.Lookup = append(out.Lookup, Lookup{Request: r, Relay: !e.asked})
+		}
+	}
+	for _, e := range u.tell {
+		n.relay(e, bft.SetOf(s.Primary), out)
+	}
+	for _, e := range u.spread {
+		n.relay(e, n.quorums.All().Without(n.self), out)
+	}
+	if u.cause != protocol.CauseNone {
+		n.counts.Overdue++
+		n.step(protocol.Overdue{View: s.View, Cause: u.cause}, out)
+	}
+}
+
+// request decodes the envelope again; the pool keeps bytes only. It cannot fail: the bytes were
+// decoded before they came here.
+func (e *pending) request() (wire.Request, bool) {
+	r, err := wire.DecodeRequest(e.raw)
+	return r, err == nil
+}
+
+// relay sends a request to other replicas.
+func (n *Node) relay(e *pending, to bft.ReplicaSet, out *Output) {
+	frame := wire.AppendFrame(make([]byte, 0, wire.FrameHeaderBytes+len(e.raw)), wire.KindRelay, e.raw)
+	for id := range to.All() {
+		n.counts.Relayed++
+		out.Frames = append(out.Frames, Frame{To: id, Bytes: frame})
+	}
+}
+
+// forget gives everything that is pending back to the execute stage, after a jump over slots
+// whose requests nobody here has seen: what it does not know comes back as Unexecuted.
+func (n *Node) forget(out *Output) {
+	for _, e := range n.pool.drain() {
+		if r, ok := e.request(); ok {
+			out.Lookup = append(out.Lookup, Lookup{Request: r, Relay: !e.asked})
+		}
+	}
+}

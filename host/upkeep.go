@@ -1,0 +1,98 @@
+package host
+
+import (
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+)
+
+// upkeep is what a look over the pool asks of the node.
+type upkeep struct {
+	lookup []*pending     // ask the execute stage whether they are executed
+	tell   []*pending     // relay to the primary
+	spread []*pending     // relay to all
+	cause  protocol.Cause // suspect the primary
+}
+
+// look goes over what has been pending for T/2 or longer, and after a view change over what
+// clients asked for here, and says what is to be done about it, bft.RelaysMax things at most:
+//
+//   - what was only seen in a proposal of the primary may have been executed long ago, when it
+//     was a copy; the execute stage is asked, and what it does not own up to by T is dropped;
+//   - the primary is told of everything it may not know, before it is blamed;
+//   - what a client asked for here is told to everybody.
+//
+// A request that was relayed to this replica is told on to the primary alone, once per view.
+func (p *pool) look(now bft.Duration) upkeep {
+	w := &p.waiting
+	u := upkeep{}
+	if w.patience == 0 || now < w.nextLook {
+		return u
+	}
+	w.nextLook = now + w.patience/looksPerPatience
+	room, rank, dropped := bft.RelaysMax, 0, 0
+	everything := w.attention
+	for e := p.oldest; e != nil; {
+		newer := e.newer
+		e.base.older -= dropped
+		old := now-e.since >= w.patience/2
+		if !old && !everything && dropped == 0 {
+			break // what came later is younger
+		}
+		switch {
+		case p.stale(now, e):
+			p.drop(e)
+			dropped++
+			rank--
+		case old || e.asked:
+			room -= u.attend(now, e, old, room)
+			if u.cause == protocol.CauseNone {
+				u.cause = p.suspicious(now, e, rank)
+			}
+		}
+		rank++
+		e = newer
+	}
+	w.attention = room <= 0
+	if u.cause != protocol.CauseNone {
+		w.quietUntil = now + w.patience
+	}
+	return u
+}
+
+// attend adds what is to be done about one request and returns how much that was.
+func (u *upkeep) attend(now bft.Duration, e *pending, old bool, room int) int {
+	if room <= 0 {
+		return 0
+	}
+	switch {
+	case !e.confirmed && !e.looked:
+		e.looked = true
+		u.lookup = append(u.lookup, e)
+	case e.confirmed && old && e.asked && !e.spread:
+		e.spread = true
+		if !e.told {
+			e.told, e.toldAt = true, now
+		}
+		u.spread = append(u.spread, e)
+	case e.confirmed && !e.told:
+		e.told, e.toldAt = true, now
+		u.tell = append(u.tell, e)
+	default:
+		return 0
+	}
+	return 1
+}
+
+// stale reports whether the execute stage was asked about e and has not returned it as
+// unexecuted within T: it knows it.
+func (p *pool) stale(now bft.Duration, e *pending) bool {
+	return e.looked && !e.confirmed && now-e.since >= p.waiting.patience
+}
+
+// drop removes a request that nobody executed now. Those behind it did not overtake it.
+func (p *pool) drop(e *pending) {
+	for x := e.next; x != nil; x = x.next {
+		x.base.ownOlder--
+	}
+	p.remove(e)
+}
