@@ -101,7 +101,7 @@ func (n *Node) Handle(at Instant, in Input, out *Output) {
 	case PeerUp:
 		n.peerUp(in.Peer, out)
 	case PeerDown:
-		n.peers[in.Peer].linked = false
+		n.peerDown(in.Peer, out)
 	case Rejected:
 		n.reject(in.Rejection)
 	case ClientRequest:

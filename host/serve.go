@@ -114,10 +114,20 @@ func (n *Node) bodyArrived(in PeerBody, out *Output) {
 func (n *Node) peerUp(id bft.ReplicaID, out *Output) {
 	p := &n.peers[id]
 	p.linked = true
+	n.transfer.fetcher.Up(id, n.now, &n.transfer.out)
+	n.absorbTransfer(out)
 	if p.upWaits = n.now < p.upDue; p.upWaits {
 		return
 	}
 	n.linkUp(id, out)
+}
+
+// peerDown notes that a peer is not to be had; a LinkUp that waits is of no use then.
+func (n *Node) peerDown(id bft.ReplicaID, out *Output) {
+	p := &n.peers[id]
+	p.linked, p.upWaits = false, false
+	n.transfer.fetcher.Down(id, n.now, &n.transfer.out)
+	n.absorbTransfer(out)
 }
 
 func (n *Node) linksUp(out *Output) {

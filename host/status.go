@@ -2,6 +2,7 @@ package host
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/catchup"
 	"github.com/themis-bft/themis/protocol"
 )
 
@@ -14,7 +15,6 @@ type Counts struct {
 	Fetches         uint64 // bodies asked for
 	BodiesServed    uint64
 	StateServed     uint64 // fragments of checkpoints
-	StateBytes      uint64 // taken over from peers
 }
 
 // Status is what a Node shows of itself.
@@ -35,8 +35,8 @@ type Status struct {
 
 // CatchUpStatus is how far a state transfer is. Target is 0 when none runs.
 type CatchUpStatus struct {
-	Target        bft.SeqNum
-	Pages, Wanted int // verified, and in all; both 0 until the manifest is here
+	Target bft.SeqNum
+	Fetch  catchup.FetchStats
 }
 
 // Status copies what the node knows; the result shares nothing with it.
