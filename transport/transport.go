@@ -17,15 +17,22 @@ type Transport interface {
 	// Start listens and dials and begins to call h. It returns when listening.
 	Start(h Handler) error
 	// SendPeer queues a buffer of one or more whole frames for a replica. It never blocks; false
-	// means that the buffer was dropped because there is no link or its queue is full. The
-	// buffer must not be changed afterwards.
+	// means that the buffer was dropped because there is no link, its queue is full, or a frame
+	// in it exceeds bft.PeerFrameBytesMax. The buffer must not be changed afterwards.
 	SendPeer(to bft.ReplicaID, frames []byte) bool
 	// Close ends all links and returns when no goroutine is left, or when ctx ends.
 	Close(ctx context.Context) error
 }
 
-// Handler receives what arrives. The calls for one link come from one goroutine in order:
-// up, frames, down. A call that blocks slows that link alone. The handler owns the frame's bytes.
+// Handler receives what arrives. The calls for one link come from one goroutine at a time and
+// in order: up, frames, down. A call that blocks slows that link alone. The handler owns the
+// frame's bytes.
+//
+// Two replicas may be joined by two one-way connections. PeerUp then is called for each that
+// comes up, so possibly again while the peer is up, since what was sent into the gap is lost and
+// resending may help; PeerDown is called when both are gone. PeerUp and PeerDown of one peer
+// never overlap each other, and no frame comes before the first PeerUp or after PeerDown; the
+// PeerUp of the sending direction may overlap a PeerFrame.
 type Handler interface {
 	PeerUp(from bft.ReplicaID)
 	PeerFrame(from bft.ReplicaID, frame Frame)
