@@ -1,8 +1,6 @@
 package pbft
 
 import (
-	"math/bits"
-
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
@@ -224,7 +222,7 @@ func (c *Core) missing() (string, bft.ReplicaSet) {
 		for _, vc := range c.set() {
 			held = held.With(vc.Replica)
 		}
-		if bits.OnesCount64(uint64(held)) < c.q.Quorum() {
+		if held.Len() < c.q.Quorum() {
 			return "view-change", all &^ held
 		}
 		return "new-view", bft.SetOf(c.primary())
@@ -241,7 +239,7 @@ func (c *Core) missing() (string, bft.ReplicaSet) {
 		return "prepare", all &^ count(s.prepares, c.view, s.digest).With(c.primary())
 	}
 	for i := range s.prepares {
-		if s.prepares[i].cast || s.commits[i].cast {
+		if p, k := s.prepares[i], s.commits[i]; p.cast && p.view == c.view || k.cast && k.view == c.view {
 			return "pre-prepare", bft.SetOf(c.primary())
 		}
 	}
