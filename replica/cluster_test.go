@@ -1,0 +1,237 @@
+package replica_test
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/themis-bft/themis/app"
+	"github.com/themis-bft/themis/auth/sig"
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/client"
+	"github.com/themis-bft/themis/keys"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/protocol/pbft"
+	"github.com/themis-bft/themis/replica"
+	"github.com/themis-bft/themis/storage/disk"
+	"github.com/themis-bft/themis/transport"
+	"github.com/themis-bft/themis/transport/tcp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counter adds up what it is told and answers with the sum: a lost operation makes the sum too
+// small, one executed twice too large.
+func counter() app.Machine {
+	var sum uint64
+	value := func() []byte { return binary.LittleEndian.AppendUint64(nil, sum) }
+	return app.Simple{
+		Do: func(_ app.Call, op []byte) []byte {
+			if len(op) == 8 {
+				sum += binary.LittleEndian.Uint64(op)
+			}
+			return value()
+		},
+		Save: value,
+		Load: func(b []byte) error { sum = binary.LittleEndian.Uint64(b); return nil },
+	}.Machine()
+}
+
+// cluster is replicas of one process with real links and directories.
+type cluster struct {
+	t        testing.TB
+	m        *bft.Membership
+	family   protocol.Family
+	keys     []*keys.Key
+	dir      string
+	peers    []string // listen addresses, fixed by the first start
+	clients  []string
+	replicas []*replica.Replica
+	exits    atomic.Int32
+	unsynced bool
+	log      *slog.Logger
+}
+
+func newCluster(t testing.TB, n, f int) *cluster {
+	c := &cluster{
+		t: t, family: pbft.Family, dir: t.TempDir(), log: logger(t),
+		keys: make([]*keys.Key, n), peers: make([]string, n), clients: make([]string, n),
+		replicas: make([]*replica.Replica, n),
+	}
+	c.m = &bft.Membership{
+		Cluster: bft.ClusterID{1, 2, 3}, Protocol: "pbft", App: "counter", F: f, Scheme: "ed25519",
+		Open: true, CheckpointEvery: 16, Window: 64, InFlight: 4, BatchCount: 256, BatchBytes: 128 << 10,
+		Sessions: 256, TimeSkew: 10 * bft.Second,
+	}
+	for i := range n {
+		k, err := keys.Generate("ed25519")
+		must(t, err)
+		c.keys[i] = k
+		c.m.Replicas = append(c.m.Replicas, bft.Replica{Key: k.PublicDER()})
+		c.peers[i], c.clients[i] = freeAddress(t), freeAddress(t)
+	}
+	for i := range n {
+		must(t, os.MkdirAll(c.path(i), 0o700))
+		files, err := disk.Open(c.path(i))
+		must(t, err)
+		must(t, replica.Init(files, c.m, bft.ReplicaID(i)))
+	}
+	t.Cleanup(func() {
+		for i := range n {
+			c.stop(i)
+		}
+	})
+	return c
+}
+
+// logger shows what replicas log when THEMIS_TEST_LOG is set.
+func logger(t testing.TB) *slog.Logger {
+	if os.Getenv("THEMIS_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (c *cluster) path(i int) string { return filepath.Join(c.dir, strconv.Itoa(i)) }
+
+// freeAddress finds a port nobody listens on.
+func freeAddress(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// options builds replica i as cmd/themisd does.
+func (c *cluster) options(i int) replica.Options {
+	files, err := disk.Open(c.path(i))
+	must(c.t, err)
+	verifier, err := sig.New(c.m)
+	must(c.t, err)
+	links, err := tcp.New(tcp.Options{
+		Self: bft.ReplicaID(i), Membership: c.m, Key: c.keys[i],
+		ListenPeer: c.peers[i], ListenClient: c.clients[i], Dial: c.peers, Log: c.log,
+	})
+	must(c.t, err)
+	return replica.Options{
+		Self: bft.ReplicaID(i), Membership: c.m, Family: c.family, Auth: verifier, Signer: c.keys[i].Signer(),
+		Machine: counter(), Transport: links, Files: files, Unsynced: c.unsynced,
+		Patience: 400 * bft.Millisecond, NewViewPatience: 400 * bft.Millisecond,
+		PatienceMax: 5 * bft.Second, Resend: 100 * bft.Millisecond,
+		Admin: "127.0.0.1:0", Log: c.log,
+		Exit: func(int) { c.exits.Add(1) },
+	}
+}
+
+func (c *cluster) start(ids ...int) {
+	c.t.Helper()
+	for _, i := range ids {
+		r, err := replica.Start(c.options(i))
+		must(c.t, err)
+		c.replicas[i] = r
+	}
+}
+
+func (c *cluster) startAll() {
+	c.t.Helper()
+	for i := range c.replicas {
+		c.start(i)
+	}
+}
+
+func (c *cluster) stop(i int) {
+	c.t.Helper()
+	if c.replicas[i] == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := c.replicas[i].Close(ctx); err != nil {
+		c.t.Errorf("stop replica %d: %v", i, err)
+	}
+	c.replicas[i] = nil
+}
+
+func (c *cluster) kill(i int) {
+	c.replicas[i].Kill()
+	c.replicas[i] = nil
+}
+
+func (c *cluster) client() *client.Client {
+	c.t.Helper()
+	k, err := keys.Generate("ed25519")
+	must(c.t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cl, err := client.Open(ctx, client.Config{Membership: c.m, Replicas: c.clients, Key: k, Log: c.log})
+	must(c.t, err)
+	c.t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+// add adds v and returns the sum.
+func add(t testing.TB, cl *client.Client, v uint64) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	b, err := cl.Invoke(ctx, binary.LittleEndian.AppendUint64(nil, v))
+	must(t, err)
+	return binary.LittleEndian.Uint64(b)
+}
+
+// status is the status of a running replica.
+func (c *cluster) status(i int) replica.Status {
+	c.t.Helper()
+	s, ok := c.replicas[i].Status()
+	if !ok {
+		c.t.Fatalf("replica %d does not tell its status", i)
+	}
+	return s
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	limit, tick := time.NewTimer(15*time.Second), time.NewTicker(5*time.Millisecond)
+	defer limit.Stop()
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// get asks the admin endpoint of replica i.
+func (c *cluster) get(i int, path string) (int, string) {
+	c.t.Helper()
+	q, err := http.Get("http://" + c.replicas[i].Addr() + path)
+	must(c.t, err)
+	defer q.Body.Close()
+	b, err := io.ReadAll(q.Body)
+	must(c.t, err)
+	http.DefaultClient.CloseIdleConnections()
+	return q.StatusCode, string(b)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var _ transport.Transport = (*tcp.Transport)(nil)

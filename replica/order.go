@@ -1,0 +1,128 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/protocol"
+)
+
+// outputsMax bounds the outputs between order and persist, and between persist and execute.
+// Beyond it the order stage waits, and with it verify and receive: the links feel it.
+const outputsMax = 256
+
+// lookEvery is how often the view is compared with the one last logged.
+const lookEvery = 10 * bft.Millisecond
+
+// order is the step thread: the only goroutine that touches the node. Each round steps
+// everything at hand, fires what is due, and hands one output on, so that all of a round
+// shares one write of the log.
+type order struct {
+	*Replica
+	node  *host.Node
+	taken taken
+	seen  protocol.Status // as last logged
+	look  bft.Duration    // when to compare again
+}
+
+func (o *order) run(boot *host.Output) {
+	defer close(o.ordered)
+	defer o.node.Close()
+	if !boot.Empty() {
+		o.persisting.push(boot)
+	}
+	waiter := newWaiter()
+	defer waiter.stop()
+	for {
+		select {
+		case <-o.stopping:
+			o.round() // what was taken in before the stop is still stepped
+			return
+		default:
+		}
+		idle := o.round()
+		if !idle {
+			continue
+		}
+		select {
+		case <-o.woken:
+		case <-waiter.after(o.nap()):
+		case reply := <-o.asked:
+			reply <- o.node.Status()
+		case <-o.stopping:
+		}
+	}
+}
+
+// round steps what is at hand once and reports whether there was nothing.
+func (o *order) round() (idle bool) {
+	o.intake.take(&o.taken)
+	now := o.clock.now()
+	at := host.Instant{Mono: o.clock.before(now, o.taken.oldest), Wall: wall()}
+	out := o.outputs.get()
+	for _, in := range o.taken.own {
+		o.node.Handle(at, in, out)
+	}
+	stepped := len(o.taken.own)
+	for i := range o.taken.arrivals {
+		if in := o.taken.arrivals[i].in; in != nil {
+			o.node.Handle(at, in, out)
+			stepped++
+		}
+	}
+	o.node.Tick(at, out)
+	o.metrics.stepped.Add(stepped)
+	o.logView()
+	if out.Empty() {
+		o.outputs.put(out)
+		return len(o.taken.arrivals) == 0 && stepped == 0
+	}
+	o.persisting.push(out)
+	return false
+}
+
+// nap is how long the order stage may sleep: until the next timer, and never longer than a
+// heartbeat, which is how it notices time in which the process did not run.
+func (o *order) nap() time.Duration {
+	due, ok := o.node.Deadline()
+	if !ok {
+		return heartbeat
+	}
+	return max(0, min(heartbeat, time.Duration(due-o.clock.issued)))
+}
+
+// logView logs when the view, or its being active, has changed.
+func (o *order) logView() {
+	if o.clock.issued < o.look {
+		return
+	}
+	o.look = o.clock.issued + lookEvery
+	s := o.node.Progress()
+	if s.View == o.seen.View && s.Active == o.seen.Active {
+		return
+	}
+	o.seen = s
+	o.log.Info("view", "view", uint64(s.View), "primary", int(s.Primary), "active", s.Active,
+		"seq", uint64(s.Committed))
+}
+
+// ask asks the order stage for its status; ok is false if it does not answer in time.
+func (r *Replica) ask(patience time.Duration) (s host.Status, ok bool) {
+	reply := make(chan host.Status, 1)
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	select {
+	case r.asked <- reply:
+	case <-limit.C:
+		return s, false
+	case <-r.stopping:
+		return s, false
+	}
+	select {
+	case s = <-reply:
+		return s, true
+	case <-limit.C:
+		return s, false
+	}
+}

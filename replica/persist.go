@@ -1,0 +1,189 @@
+package replica
+
+import (
+	"errors"
+	"time"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/storage"
+)
+
+const (
+	// While the device is full, what needs no vote is served every noSpacePoll, and writing is
+	// tried again every noSpaceRetry of these.
+	noSpacePoll  = 50 * time.Millisecond
+	noSpaceRetry = 20
+	// heldBytesMax bounds the records that wait for a full device. Beyond it the replica ends:
+	// nothing that it promised is lost, and its peers bring it back up.
+	heldBytesMax = 32 << 20
+)
+
+// persist owns the log. It takes all outputs that wait, appends their records, syncs once if
+// any of them needs it, and only then lets them go on: nothing leaves this replica, and
+// nothing is executed, that rests on a vote which is not durable. On the same goroutine, so
+// that a vote costs one hand-over less, follow the stages certify and send.
+type persist struct {
+	*Replica
+	wal      storage.Log
+	certify  certify
+	send     send
+	batch    []*host.Output
+	appended int        // outputs of the batch whose records are in the log already
+	owed     bool       // one of them is not lazy and not synced yet
+	cutAt    bft.SeqNum // the log was cut here
+}
+
+func (p *persist) run() {
+	defer p.end()
+	for {
+		batch, ok := p.persisting.take(p.batch)
+		if !ok {
+			return
+		}
+		p.batch, p.appended = batch, 0
+		if p.killed.Load() {
+			continue
+		}
+		p.send.frames(batch)
+		if !p.durable() && !p.waitForRoom() {
+			return
+		}
+		p.release()
+	}
+}
+
+// end lets the stages on both sides go and closes the log behind everything it was given.
+func (p *persist) end() {
+	p.persisting.close()
+	p.executing.close()
+	if err := p.wal.Close(); err != nil && !p.killed.Load() {
+		p.log.Error("close the log", "error", err)
+	}
+}
+
+// durable appends and syncs the records of the batch, from where it stopped the last time.
+// False means that the device is full; any other error ends the process at once, because what
+// a failed sync left behind is unknown.
+func (p *persist) durable() bool {
+	for ; p.appended < len(p.batch); p.appended++ {
+		recs := p.batch[p.appended].Persist
+		if len(recs) == 0 {
+			continue
+		}
+		if err := p.wal.Append(recs...); err != nil {
+			return p.failed("append to the log", err)
+		}
+		p.metrics.records.Add(len(recs))
+		for i := range recs {
+			p.owed = p.owed || !recs[i].Lazy
+		}
+	}
+	if !p.owed {
+		return true
+	}
+	begin := time.Now()
+	if err := p.wal.Sync(); err != nil {
+		return p.failed("sync the log", err)
+	}
+	p.owed = false
+	p.metrics.syncSeconds.UpdateDuration(begin)
+	return true
+}
+
+func (p *persist) failed(what string, err error) bool {
+	if !errors.Is(err, storage.ErrNoSpace) {
+		p.fatal(what, err)
+	}
+	return false
+}
+
+// waitForRoom holds the batch, and all that follow, until the device has room again. Nothing
+// that rests on a vote leaves meanwhile; frames and lookups, which rest on none, still do, so
+// that peers and clients are served. False means that the replica stops.
+func (p *persist) waitForRoom() bool {
+	p.log.Error("the device of the data directory is full; voting stops until there is room")
+	p.noSpace.Store(true)
+	defer p.noSpace.Store(false)
+	p.serve(p.batch)
+	tick := time.NewTicker(noSpacePoll)
+	defer tick.Stop()
+	for round := 1; ; round++ {
+		select {
+		case <-p.stopping:
+			return false
+		case <-tick.C:
+		}
+		more := p.persisting.takeNow(nil)
+		p.send.frames(more)
+		p.serve(more)
+		p.batch = append(p.batch, more...)
+		if n := heldBytes(p.batch[p.appended:]); n > heldBytesMax {
+			p.fatal("hold records for a full device", storage.ErrNoSpace)
+			return false
+		}
+		if round%noSpaceRetry == 0 && p.durable() {
+			p.log.Info("the device of the data directory has room again; voting goes on")
+			return true
+		}
+	}
+}
+
+// serve hands the lookups of outputs on ahead of everything else in them.
+func (p *persist) serve(outs []*host.Output) {
+	for _, o := range outs {
+		if len(o.Lookup) == 0 {
+			continue
+		}
+		early := p.outputs.get()
+		early.Lookup = append(early.Lookup, o.Lookup...)
+		clear(o.Lookup)
+		o.Lookup = o.Lookup[:0]
+		p.executing.push(executable{out: early})
+	}
+}
+
+func heldBytes(outs []*host.Output) (n int) {
+	for _, o := range outs {
+		for i := range o.Persist {
+			n += len(o.Persist[i].Data)
+		}
+	}
+	return n
+}
+
+// release lets outputs go on in order: messages to peers, commits to the execute stage.
+func (p *persist) release() {
+	for _, o := range p.batch {
+		for i := range o.Send {
+			p.send.message(&o.Send[i], &p.certify)
+		}
+		if o.Stable != nil {
+			p.snapshots.stable(*o.Stable)
+		}
+	}
+	p.send.flush()
+	p.cut()
+	for _, o := range p.batch {
+		if len(o.Commit)+len(o.Lookup) == 0 && o.Install == nil {
+			p.outputs.put(o)
+			continue
+		}
+		p.executing.push(executable{out: o})
+	}
+}
+
+// cut drops from the log what a durable snapshot of a stable checkpoint covers.
+func (p *persist) cut() {
+	at := bft.SeqNum(p.snapshots.durable.Load())
+	if at <= p.cutAt {
+		return
+	}
+	if err := p.wal.Cut(at); err != nil {
+		if !p.failed("cut the log", err) {
+			return // no room to note the cut: the log keeps more than it must
+		}
+	}
+	p.cutAt = at
+	p.metrics.logBytes.Store(p.wal.Bytes())
+}
