@@ -157,4 +157,3 @@ func setList(r *rng.Source, v reflect.Value) {
 	}
 	v.Set(fresh)
 }
-

@@ -154,3 +154,10 @@ func (o *Oracle) Restarted(r bft.ReplicaID, seq bft.SeqNum) { o.log.position[r] 
 
 // Position is the last slot that replica r executed.
 func (o *Oracle) Position(r bft.ReplicaID) bft.SeqNum { return o.log.position[r] }
+
+// Claimed says that honest replica r tells others that digest was decided in slot seq (S1).
+func (o *Oracle) Claimed(r bft.ReplicaID, seq bft.SeqNum, digest bft.Digest) {
+	if s := o.log.slots[seq]; s != nil && s.digest != digest {
+		o.Complain("S1", "%v claims that slot %d was decided as %v, it was %v", r, seq, digest, s.digest)
+	}
+}

@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/themis-bft/themis/app"
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/exec"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/sim/check"
+	"github.com/themis-bft/themis/wire"
+)
+
+// recorder is the application of a replica, watched: what it runs and what it answers.
+type recorder struct {
+	app.Machine
+	runs []check.Run
+}
+
+// Execute runs op and writes it down.
+func (m *recorder) Execute(c app.Call, op []byte) app.Future {
+	f := m.Machine.Execute(c, op)
+	result, _ := f.Bytes()
+	m.runs = append(m.runs, check.Run{Client: c.Client, Op: append([]byte(nil), op...), Result: result})
+	return f
+}
+
+// state is a digest of the application's state.
+func (m *recorder) state() bft.Digest {
+	s := m.Snapshot()
+	defer s.Release()
+	var b []byte
+	for i := range s.Pages() {
+		d := s.Digest(i)
+		b = append(b, d[:]...)
+	}
+	return wire.DigestOf("sim-state", b)
+}
+
+// execute is the execute stage for one slot.
+func (r *replica) execute(c protocol.Committed) {
+	r.w.watch.commits(r, &c)
+	r.machine.runs = r.machine.runs[:0]
+	r.replies.Reset()
+	r.exec.Execute(c, &r.replies)
+	r.w.watch.executed(r, &c, r.machine.runs)
+	if r.flipAt != 0 && c.Seq >= r.flipAt {
+		r.flipAt = 0
+		r.w.workload.corrupt(r.machine.Machine)
+	}
+	r.answer(&r.replies)
+	for _, ck := range r.replies.Checkpoints {
+		r.w.watch.checkpoint(r, ck)
+		r.keepHeld(ck)
+		r.later(host.Checkpoint{Held: ck}, bft.Duration(r.w.swarm.execDelay))
+	}
+	r.saveSnapshot()
+}
+
+// answer sends replies to their clients.
+func (r *replica) answer(out *exec.Output) {
+	for i := range out.Replies {
+		rep := &out.Replies[i]
+		r.w.watch.answers(r, rep)
+		if r.strategy != nil {
+			if rep = r.strategy.Reply(r.env, *rep); rep == nil {
+				continue
+			}
+		}
+		if c := r.w.clientByID(rep.Client); c != nil {
+			r.w.send(replyComes, int(r.id), c.end, wire.KindReply, rep.Append(nil))
+		}
+	}
+}
+
+// lookup asks the execute stage for what may have been executed.
+func (r *replica) lookup() {
+	for _, l := range r.out.Lookup {
+		var out exec.Output
+		known := r.exec.Lookup(&l.Request, !l.Relay, &out)
+		if known && len(out.Replies) > 0 && !r.faulty() {
+			r.w.watch.hit(repeatFromCache)
+		}
+		r.answer(&out)
+		if !known {
+			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay}, bft.Duration(r.w.swarm.execDelay))
+		}
+	}
+}
+
+// install replaces the state by one that was fetched from peers.
+func (r *replica) install(out *host.Output) {
+	s := out.Install
+	before := r.exec.Executed()
+	ck, err := r.exec.Install(s, r.node.Status().Protocol.Diverged)
+	switch {
+	case err == nil:
+	case errors.Is(err, exec.ErrNotNewer):
+		return
+	default:
+		panic(fmt.Sprintf("sim: %v cannot install the state of slot %d: %v", r.id, s.Seq, err))
+	}
+	r.w.watch.installs(r, ck, before)
+	r.keepHeld(ck)
+	r.later(host.Installed{Held: ck}, bft.Duration(r.w.swarm.execDelay))
+	r.saveSnapshot()
+}
+
+// keepHeld keeps a reference for the snapshot on disk.
+func (r *replica) keepHeld(ck *exec.Checkpoint) { r.held = append(r.held, ck.Retain()) }

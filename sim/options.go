@@ -1,0 +1,70 @@
+package sim
+
+import (
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/sim/byz"
+)
+
+// Options says which runs a campaign makes.
+type Options struct {
+	Protocol  string // "pbft"
+	Replicas  int
+	From, To  uint64 // seeds, both included
+	Byzantine int    // faulty replicas; -1 draws 0 … f for each seed
+	Jobs      int    // goroutines; at least one
+	// Strategies restricts what faulty replicas do, for tests; nil draws from byz.Table.
+	Strategies []string
+}
+
+// Failure is one complaint of a checker.
+type Failure struct {
+	Seed    uint64 `json:"seed"`
+	Checker string `json:"checker"`
+	Detail  string `json:"detail"`
+}
+
+// Report is the outcome of a campaign or, with one seed, of a run. Everything in it is a
+// function of the options and the seeds alone.
+type Report struct {
+	Seeds          int            `json:"seeds"`
+	Violations     []Failure      `json:"violations"`
+	Events         uint64         `json:"events"`
+	VirtualSeconds float64        `json:"virtual_seconds"`
+	Commits        uint64         `json:"commits"`
+	ViewChanges    uint64         `json:"view_changes"`
+	StateTransfers uint64         `json:"state_transfers"`
+	Operations     uint64         `json:"operations"`
+	Sometimes      map[string]int `json:"sometimes"`
+	TraceHash      string         `json:"trace_hash"`
+}
+
+// Faults lists what happens to network, disks and processes.
+func Faults() []string {
+	names := make([]string, faultCount)
+	for f := range faultCount {
+		names[f] = f.String()
+	}
+	return names
+}
+
+// Strategies lists what faulty replicas and clients do.
+func Strategies() []string { return append(byz.Names(), byz.ClientNames()...) }
+
+// faultsOf is the largest f that n replicas carry.
+func faultsOf(n int) int { return (n - 1) / 3 }
+
+// Result is the outcome of one run.
+type Result struct {
+	Seed       uint64
+	Violations []Failure
+	Events     uint64
+	Virtual    bft.Duration
+	Counts     Counts
+	Sometimes  [sometimesCount]int
+	Hash       uint64
+}
+
+// Counts is what a run did.
+type Counts struct {
+	Commits, ViewChanges, StateTransfers, Operations uint64
+}
