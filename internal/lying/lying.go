@@ -1,0 +1,106 @@
+// Package lying makes a replica lie on purpose: the processes behind "themis cluster lie" and
+// themisd-byz, never part of themisd. It runs the honest replica and puts itself between it and
+// the world: a Transport that changes what leaves, or an application that computes something
+// else. The replica knows nothing of it.
+//
+// A Plan owns no goroutine but timers of delayed messages. Its Transport is called by the
+// replica's stages, its Machine by the execute stage.
+package lying
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/themis-bft/themis/app"
+	"github.com/themis-bft/themis/auth"
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/transport"
+	"github.com/themis-bft/themis/wire"
+)
+
+// Plan is one way to lie, for one replica.
+type Plan struct {
+	how    string
+	self   bft.ReplicaID
+	codec  protocol.Codec
+	signer auth.Signer
+}
+
+// ways says what each way does. Every one stays within the power of one faulty replica.
+var ways = map[string]string{
+	"wrong-replies":    "answers clients with wrong results",
+	"silent":           "receives everything and sends nothing",
+	"equivocate":       "as primary, proposes different batches to different backups",
+	"bad-votes":        "votes for digests that nobody proposed",
+	"drop-half":        "loses half of what it sends",
+	"false-checkpoint": "signs checkpoints of a state nobody has",
+	"corrupt-state":    "skips some operations, so that its state is wrong",
+	"slow-primary":     "sends everything late, within the patience of the others",
+}
+
+// Ways lists the names that New knows.
+func Ways() []string {
+	var names []string
+	for name := range ways {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Explain says what a way does.
+func Explain(how string) string { return ways[how] }
+
+// New returns the plan of a replica that lies in the given way. Messages it changes are signed
+// with its own key, as a real traitor would.
+func New(how string, self bft.ReplicaID, codec protocol.Codec, signer auth.Signer) (*Plan, error) {
+	if _, ok := ways[how]; !ok {
+		return nil, fmt.Errorf("lying: %q is no way to lie (known: %s)", how, strings.Join(Ways(), ", "))
+	}
+	return &Plan{how: how, self: self, codec: codec, signer: signer}, nil
+}
+
+// Transport wraps the links.
+func (p *Plan) Transport(t transport.Transport) transport.Transport {
+	if p.how == "corrupt-state" {
+		return t
+	}
+	return &liar{Transport: t, plan: p}
+}
+
+// Machine wraps the application.
+func (p *Plan) Machine(m app.Machine) app.Machine {
+	if p.how != "corrupt-state" {
+		return m
+	}
+	return &forgetful{Machine: m}
+}
+
+// forgetful is an application that leaves out some operations and answers them with themselves.
+type forgetful struct {
+	app.Machine
+	count int
+}
+
+// forgetEvery is rare enough that the replica looks healthy until a checkpoint.
+const forgetEvery = 20
+
+func (f *forgetful) Execute(c app.Call, op []byte) app.Future {
+	if f.count++; f.count%forgetEvery == 0 {
+		return app.Ready(append([]byte(nil), op...))
+	}
+	return f.Machine.Execute(c, op)
+}
+
+// frame makes the whole frame of a message.
+func (p *Plan) frame(m protocol.Message) []byte {
+	b, start := wire.BeginFrame(nil, m.Kind())
+	return wire.EndFrame(p.codec.Append(b, m), start)
+}
+
+// sign signs m anew.
+func (p *Plan) sign(m protocol.Signed) protocol.Message {
+	return m.WithSignature(p.signer.Sign(nil, p.codec.AppendSigned(nil, m)))
+}
