@@ -33,31 +33,28 @@ func newView(c *Codec, v bft.View, by bft.ReplicaID, set ...*ViewChange) *NewVie
 	return signed(c, &NewView{View: v, Replica: by, Set: set, Start: start, Choices: choices})
 }
 
+// checkTest is a message and what the verify stage says of it.
+type checkTest struct {
+	name string
+	from bft.ReplicaID
+	m    protocol.Message
+	want protocol.Reason
+}
+
 // TestCheck names for each rule of the verify stage a message that breaks it and nothing else.
 func TestCheck(t *testing.T) {
 	c := NewCodec(membership(4, 1))
+	for _, test := range append(voteTests(c), viewTests(c)...) {
+		if got := c.Check(test.from, test.m, tags{}); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func voteTests(c *Codec) []checkTest {
 	d, body := wire.BodyDigest(batch(1)), batch(1)
 	good := proof(c, 4, dg("s"), 0, 1, 2)
-	at5 := []Claim{{Seq: 5, Digest: d, View: 0}}
-	set := []*ViewChange{
-		viewChange(c, 0, 1, good, at5, at5), viewChange(c, 1, 1, Stable{}, nil, nil), viewChange(c, 2, 1, good, nil, at5),
-	}
-	nv := newView(c, 1, 1, set...)
-	changed := func(f func(*NewView)) *NewView {
-		m := *nv
-		m.Set = append([]*ViewChange(nil), nv.Set...)
-		m.Choices = append([]Choice(nil), nv.Choices...)
-		f(&m)
-		return signed(c, &m)
-	}
-	wrongKey := *set[0]
-	wrongKey.Sig = tags{}.sign(3, c.AppendSigned(nil, set[0]))
-	tests := []struct {
-		name string
-		from bft.ReplicaID
-		m    protocol.Message
-		want protocol.Reason
-	}{
+	return []checkTest{
 		{"pre-prepare", 0, &PrePrepare{Seq: 1, Digest: d, Batch: body}, protocol.ReasonNone},
 		{"pre-prepare of a backup", 1, &PrePrepare{Seq: 1, Digest: d, Batch: body}, protocol.ReasonWrongSender},
 		{"pre-prepare of the next primary for this view", 1, &PrePrepare{View: 4, Seq: 1, Digest: d, Batch: body}, protocol.ReasonWrongSender},
@@ -77,6 +74,27 @@ func TestCheck(t *testing.T) {
 		{"stable by a stranger", 3, ptr(proof(c, 4, d, 0, 1, 9)), protocol.ReasonBadProof},
 		{"stable of another digest", 3, &Stable{Seq: 4, Digest: dg("x"), Endorse: good.Endorse}, protocol.ReasonBadSignature},
 		{"stable of slot 0", 3, &Stable{}, protocol.ReasonBadProof},
+	}
+}
+
+func viewTests(c *Codec) []checkTest {
+	d := wire.BodyDigest(batch(1))
+	good := proof(c, 4, dg("s"), 0, 1, 2)
+	at5 := []Claim{{Seq: 5, Digest: d, View: 0}}
+	set := []*ViewChange{
+		viewChange(c, 0, 1, good, at5, at5), viewChange(c, 1, 1, Stable{}, nil, nil), viewChange(c, 2, 1, good, nil, at5),
+	}
+	nv := newView(c, 1, 1, set...)
+	changed := func(f func(*NewView)) *NewView {
+		m := *nv
+		m.Set = append([]*ViewChange(nil), nv.Set...)
+		m.Choices = append([]Choice(nil), nv.Choices...)
+		f(&m)
+		return signed(c, &m)
+	}
+	wrongKey := *set[0]
+	wrongKey.Sig = tags{}.sign(3, c.AppendSigned(nil, set[0]))
+	return []checkTest{
 		{"view-change", 0, set[0], protocol.ReasonNone},
 		{"view-change for view 0", 0, viewChange(c, 0, 0, Stable{}, nil, nil), protocol.ReasonLimit},
 		{"view-change in another's name", 1, set[0], protocol.ReasonWrongSender},
@@ -99,11 +117,6 @@ func TestCheck(t *testing.T) {
 		{"new-view with null for a claimed slot", 1, changed(func(m *NewView) { m.Choices[0].Digest = bft.NullDigest }), protocol.ReasonBadNewView},
 		{"new-view with one slot more", 1, changed(func(m *NewView) { m.Choices = append(m.Choices, Choice{Seq: 6}) }), protocol.ReasonBadNewView},
 		{"new-view with a lower start", 1, changed(func(m *NewView) { m.Start = 0 }), protocol.ReasonBadNewView},
-	}
-	for _, test := range tests {
-		if got := c.Check(test.from, test.m, tags{}); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
-		}
 	}
 }
 
