@@ -26,6 +26,7 @@ type executedSession struct {
 	bits       [bft.SessionOpsMax / 64]uint64
 	opens      [4]uint64
 	openCount  int
+	stamp      uint64 // pool.served at its last use
 	prev, next *executedSession
 }
 
@@ -54,8 +55,9 @@ func (f *executedFilter) covers(k wire.RequestKey, last uint64) bool {
 }
 
 // mark notes that r was decided, and reports whether any of it was not known to be.
-func (f *executedFilter) mark(r *wire.Request) (fresh bool) {
+func (f *executedFilter) mark(r *wire.Request, stamp uint64) (fresh bool) {
 	s := f.touch(queueOf(r.Key()))
+	s.stamp = stamp
 	if r.IsOpen() {
 		if s.opened(r.First) {
 			return false
@@ -93,6 +95,14 @@ func (f *executedFilter) touch(k sessionKey) *executedSession {
 	s.prev, s.next = &f.use, f.use.next
 	s.prev.next, s.next.prev = s, s
 	return s
+}
+
+// sessionsSince counts the sessions that were used after a stamp, as far as they are remembered.
+func (f *executedFilter) sessionsSince(stamp uint64) (n int) {
+	for s := f.use.next; s != nil && s != &f.use && s.stamp > stamp; s = s.next {
+		n++
+	}
+	return n
 }
 
 func (s *executedSession) unlink() {

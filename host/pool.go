@@ -28,7 +28,7 @@ type pool struct {
 	newest  *pending
 	bytes   int    // of all
 	own     int    // bytes of the oldest of each session, which do not count towards the bound
-	removed uint64 // requests that left by execution, ever
+	served  uint64 // requests that left by execution, ever
 
 	turn       *queue // whose turn it is to be proposed; nil when all is proposed
 	unproposed int
@@ -45,7 +45,6 @@ type pending struct {
 	raw   []byte // the envelope, a copy of the pool's own
 	since bft.Duration
 	entryFlags
-	base baseline
 
 	queue        *queue
 	prev, next   *pending // in the queue
@@ -147,8 +146,8 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 func (p *pool) learn(e *pending, f entryFlags) {
 	e.asked = e.asked || f.asked
 	e.confirmed = e.confirmed || f.confirmed
-	if f.told && !e.told {
-		e.told, e.toldAt = true, f.toldAt
+	if f.told {
+		p.tell(e, f.toldAt)
 	}
 }
 
@@ -170,11 +169,15 @@ func (p *pool) fits(key wire.RequestKey, size int) bool {
 func (p *pool) commit(now bft.Duration, reqs []wire.Request) (progress bool) {
 	for i := range reqs {
 		r := &reqs[i]
-		progress = p.executed.mark(r) || progress
 		if e := p.byKey[r.Key()]; e != nil {
 			p.leave(e)
 		}
-		p.sweep(queueOf(r.Key()))
+		progress = p.executed.mark(r, p.served) || progress
+		k := queueOf(r.Key())
+		p.sweep(k)
+		if q := p.queues[k]; q != nil {
+			q.served = p.served
+		}
 	}
 	p.waiting.committed(now, len(reqs), progress)
 	return progress
@@ -191,8 +194,7 @@ func (p *pool) sweep(k sessionKey) {
 
 // leave removes a request that was executed.
 func (p *pool) leave(e *pending) {
-	e.queue.removed++
-	p.removed++
+	p.served++
 	p.remove(e)
 }
 

@@ -7,7 +7,7 @@ type queue struct {
 	head, tail *pending
 	first      *pending // the first that was not proposed
 	len        int
-	removed    uint64 // requests of it that left by execution, while it was not empty
+	served     uint64 // pool.served when its waiting for the next turn began
 
 	before, after *queue // the ring; nil outside it
 }
@@ -17,11 +17,10 @@ func (p *pool) insert(e *pending) {
 	k := queueOf(e.key)
 	q := p.queues[k]
 	if q == nil {
-		q = &queue{key: k}
+		q = &queue{key: k, served: p.served}
 		p.queues[k] = q
 		p.clients[k.client]++
 	}
-	e.base = baseline{removed: p.removed, older: len(p.byKey), ownRemoved: q.removed, ownOlder: q.len}
 	p.byKey[e.key] = e
 	e.queue = q
 	if e.prev = q.tail; e.prev == nil {

@@ -25,7 +25,7 @@ func (n *Node) unexecuted(in Unexecuted, out *Output) {
 		return
 	}
 	if s := n.view(); s.Active && s.Primary != n.self {
-		e.told, e.toldAt = true, n.now
+		n.pool.tell(e, n.now)
 		n.relay(e, bft.SetOf(s.Primary), out)
 	}
 }

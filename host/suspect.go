@@ -11,8 +11,8 @@ import (
 // to suspect and no third:
 //
 //   - silence: a request is pending for T and nothing new was executed for T;
-//   - unfairness: the oldest request of a session is pending for T, and since it came more
-//     requests of others that came later were executed than overtakesMax allows.
+//   - unfairness: the oldest request of a session is pending for T, and since its turn to wait
+//     began others were served again and again, more often than overtakesMax allows.
 //
 // A request counts only when the execute stage said that it is not executed, and when the
 // primary was told of it early enough: else a client and one replica together could turn
@@ -36,15 +36,6 @@ const looksPerPatience = 8
 
 // batchGroup is the number of batches after which the largest but one group is forgotten.
 const batchGroup = 64
-
-// baseline is what had been executed when the waiting of a request began, from which follows
-// how many later ones were executed since.
-type baseline struct {
-	removed    uint64 // from the pool
-	older      int    // requests pending that came before it
-	ownRemoved uint64 // the same in its own queue
-	ownOlder   int
-}
 
 // began notes that a request came. In an empty pool there was nothing to look over.
 func (w *waiting) began(now bft.Duration) {
@@ -80,17 +71,12 @@ func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 	w.nextLook, w.attention = now, true
 	newView := w.view != view
 	w.view = view
-	rank := 0
 	for e := p.oldest; e != nil; e = e.newer {
 		e.since = now
-		e.base = baseline{removed: p.removed, older: rank, ownRemoved: e.queue.removed}
-		if e.prev != nil {
-			e.base.ownOlder = e.prev.base.ownOlder + 1
-		}
+		e.queue.served = p.served
 		if newView {
 			e.told, e.spread, e.looked = false, false, false
 		}
-		rank++
 	}
 }
 
@@ -108,37 +94,57 @@ func (p *pool) deadline() (bft.Duration, bool) {
 	return p.waiting.nextLook, p.waiting.patience > 0 && p.oldest != nil
 }
 
-// overtakesMax is how many later requests of others may be executed before the oldest of a
-// session, without any fault of the primary: those in the slots that were in flight when it
-// came, as many again for what was under way to the primary, or, when more sessions wait than
-// that, two rounds of all sessions. The size of a slot is the largest batch decided lately.
-func (p *pool) overtakesMax() int64 {
+// overtakesMax is how often others may be served twice or more while a session waits for its
+// turn, without any fault of the primary: what was in the slots in flight when its waiting
+// began, and as many again for what happened on its way to the primary, or two rounds of all
+// sessions that wait here if that is more. The size of a slot is the largest batch decided lately.
+func (p *pool) overtakesMax() int {
 	batch := max(p.waiting.batches[0], p.waiting.batches[1], 1)
-	return int64(max(2*p.waiting.inFlight*batch, 2*len(p.queues)))
+	return max(2*p.waiting.inFlight*batch, 2*len(p.queues))
 }
 
-// overtakes is how many requests of other sessions that came later than e, the oldest of its
-// session, were executed since e's waiting began. Rank is the number of requests pending that
-// are older than e: what was older and is gone was executed before its turn at e's cost to
-// nobody.
-func (p *pool) overtakes(e *pending, rank int) int64 {
-	later := int64(p.removed-e.base.removed) - int64(e.base.older-rank)
-	ownLater := int64(e.queue.removed-e.base.ownRemoved) - int64(e.base.ownOlder)
-	return later - ownLater
+// overtakes is how many requests of others, beyond one of each session, were executed since q
+// was served last, or since its oldest request came or was told to the primary. A primary that
+// takes sessions in turn serves each of any number of others once before q, also those that
+// wait at the primary alone; only what it had proposed before comes on top. Requests that were
+// not pending here (fetched later, for which it may have been q's own fault) do not count.
+func (p *pool) overtakes(q *queue) int {
+	return int(p.served-q.served) - p.executed.sessionsSince(q.served)
 }
 
-// suspicious returns the reason, if there is one, to suspect the primary because of e.
-func (p *pool) suspicious(now bft.Duration, e *pending, rank int) protocol.Cause {
+// tell notes that the primary knows e from now on.
+func (p *pool) tell(e *pending, now bft.Duration) {
+	if e.told {
+		return
+	}
+	e.told, e.toldAt = true, now
+	if e.prev == nil {
+		e.queue.served = p.served
+	}
+}
+
+// ripe reports whether e has waited long enough for suspicion: T in all, and half of that since
+// the primary was told.
+func (p *pool) ripe(now bft.Duration, e *pending) bool {
+	t := p.waiting.patience
+	return e.confirmed && e.told && now-e.since >= t && now-e.toldAt >= t/2
+}
+
+// suspicion returns the reason, if there is one, to suspect the primary because of requests
+// that are ripe, if any waits. Starved is, of the sessions whose oldest request is ripe, the
+// one that was served longest ago: if any was overtaken too often, it was.
+func (p *pool) suspicion(now bft.Duration, waits bool, starved *queue) protocol.Cause {
 	w := &p.waiting
-	ripe := e.confirmed && e.told && now-e.since >= w.patience && now-e.toldAt >= w.patience/2
-	if !ripe || now < w.quietUntil {
-		return protocol.CauseNone
+	cause := protocol.CauseNone
+	switch {
+	case !waits || now < w.quietUntil:
+	case now-w.progressAt >= w.patience && !mutant.On("node-silence-never"):
+		cause = protocol.CauseSilence
+	case starved != nil && p.overtakes(starved) > p.overtakesMax() && !mutant.On("pool-unfairness-never"):
+		cause = protocol.CauseUnfairness
 	}
-	if now-w.progressAt >= w.patience && !mutant.On("node-silence-never") {
-		return protocol.CauseSilence
+	if cause != protocol.CauseNone {
+		w.quietUntil = now + w.patience
 	}
-	if e.prev == nil && p.overtakes(e, rank) > p.overtakesMax() && !mutant.On("pool-unfairness-never") {
-		return protocol.CauseUnfairness
-	}
-	return protocol.CauseNone
+	return cause
 }

@@ -29,38 +29,37 @@ func (p *pool) look(now bft.Duration) upkeep {
 		return u
 	}
 	w.nextLook = now + w.patience/looksPerPatience
-	room, rank, dropped := bft.RelaysMax, 0, 0
-	everything := w.attention
+	room, everything := bft.RelaysMax, w.attention
+	var starved *queue
+	waits := false
 	for e := p.oldest; e != nil; {
 		newer := e.newer
-		e.base.older -= dropped
 		old := now-e.since >= w.patience/2
-		if !old && !everything && dropped == 0 {
+		if !old && !everything {
 			break // what came later is younger
 		}
 		switch {
 		case p.stale(now, e):
-			p.drop(e)
-			dropped++
-			rank--
+			p.remove(e)
 		case old || e.asked:
-			room -= u.attend(now, e, old, room)
-			if u.cause == protocol.CauseNone {
-				u.cause = p.suspicious(now, e, rank)
+			room -= p.attend(now, e, &u, room)
+			if !p.ripe(now, e) {
+				break
+			}
+			waits = true
+			if e.prev == nil && (starved == nil || e.queue.served < starved.served) {
+				starved = e.queue
 			}
 		}
-		rank++
 		e = newer
 	}
 	w.attention = room <= 0
-	if u.cause != protocol.CauseNone {
-		w.quietUntil = now + w.patience
-	}
+	u.cause = p.suspicion(now, waits, starved)
 	return u
 }
 
 // attend adds what is to be done about one request and returns how much that was.
-func (u *upkeep) attend(now bft.Duration, e *pending, old bool, room int) int {
+func (p *pool) attend(now bft.Duration, e *pending, u *upkeep, room int) int {
 	if room <= 0 {
 		return 0
 	}
@@ -68,14 +67,12 @@ func (u *upkeep) attend(now bft.Duration, e *pending, old bool, room int) int {
 	case !e.confirmed && !e.looked:
 		e.looked = true
 		u.lookup = append(u.lookup, e)
-	case e.confirmed && old && e.asked && !e.spread:
+	case e.confirmed && e.asked && !e.spread && now-e.since >= p.waiting.patience/2:
 		e.spread = true
-		if !e.told {
-			e.told, e.toldAt = true, now
-		}
+		p.tell(e, now)
 		u.spread = append(u.spread, e)
 	case e.confirmed && !e.told:
-		e.told, e.toldAt = true, now
+		p.tell(e, now)
 		u.tell = append(u.tell, e)
 	default:
 		return 0
@@ -87,12 +84,4 @@ func (u *upkeep) attend(now bft.Duration, e *pending, old bool, room int) int {
 // unexecuted within T: it knows it.
 func (p *pool) stale(now bft.Duration, e *pending) bool {
 	return e.looked && !e.confirmed && now-e.since >= p.waiting.patience
-}
-
-// drop removes a request that nobody executed now. Those behind it did not overtake it.
-func (p *pool) drop(e *pending) {
-	for x := e.next; x != nil; x = x.next {
-		x.base.ownOlder--
-	}
-	p.remove(e)
 }
