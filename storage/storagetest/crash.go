@@ -208,6 +208,47 @@ const crashVariants = 3 + 6
 func RunCrash(t *testing.T, s Subject) {
 	t.Run("every operation", func(t *testing.T) { runEveryOperation(t, s) })
 	t.Run("many lives", func(t *testing.T) { runManyLives(t, s) })
+	t.Run("ghost", func(t *testing.T) { runGhost(t, s) })
+}
+
+// runGhost appends two records that a crash tears so that only the second is on the disk, and
+// then the first one again, byte for byte, as a restarted replica may well do: the second was
+// lost, and must not follow it.
+func runGhost(t *testing.T, s Subject) {
+	first, second := vote(1), vote(2)
+	first.Data = append(first.Data, strings.Repeat("a", 1000)...)
+	second.Data = append(second.Data, strings.Repeat("b", 1000)...)
+	tried := 0
+	for seed := range uint64(300) {
+		f := mem.New()
+		l := s.make(t, f)
+		must(t, l.Append(first, second))
+		f.OnOp(func(op mem.Op, _ string) error {
+			if op == mem.OpSync {
+				return errDead
+			}
+			return nil
+		})
+		if err := l.Sync(); !errors.Is(err, errDead) {
+			t.Fatalf("Sync: %v", err)
+		}
+		f.Crash(rand.New(rand.NewPCG(seed, 5)).IntN)
+		l = s.open(t, f)
+		got, err := replay(l)
+		must(t, err)
+		if len(got) > 0 {
+			continue
+		}
+		tried++
+		must(t, l.Append(first))
+		must(t, l.Sync())
+		f.Crash(func(int) int { return 0 })
+		l = s.open(t, f)
+		wantRecords(t, l, first)
+	}
+	if tried < 50 {
+		t.Fatalf("only %d of 300 crashes lost both records", tried)
+	}
 }
 
 func runEveryOperation(t *testing.T, s Subject) {

@@ -43,7 +43,11 @@ func (l *Log) Cut(below bft.SeqNum) error {
 		l.restore(saved)
 		return err
 	}
-	l.leaving = append(l.leaving, l.live[:n]...)
+	if mutant.On("wal-reuse-before-sync") {
+		l.free = append(l.free, l.live[:n]...)
+	} else {
+		l.leaving = append(l.leaving, l.live[:n]...)
+	}
 	l.live = slices.Delete(l.live, 0, n)
 	l.nextOldest = oldest
 	return nil

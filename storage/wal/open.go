@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/storage"
 )
 
@@ -147,7 +148,7 @@ func open(f storage.FS, owner storage.Owner, o Options) (*Log, error) {
 // log counts as durable: after the death of a process the system may still hold it in memory.
 func (l *Log) take(lay *layout) error {
 	last := lay.live[len(lay.live)-1]
-	if last.torn {
+	if last.torn && !mutant.On("wal-tail-not-cleared") {
 		if err := last.zero(last.end, last.size); err != nil {
 			return err
 		}
@@ -159,7 +160,7 @@ func (l *Log) take(lay *layout) error {
 				l.newest[k] = p
 			}
 		}
-		if !l.o.Memory {
+		if !l.o.Memory && !mutant.On("wal-open-not-synced") {
 			if err := s.file.Sync(); err != nil {
 				return err
 			}
