@@ -9,6 +9,16 @@ type Mutant struct {
 
 // List is every mutant, by package.
 var List = []Mutant{
+	{"verify-digest-not-recomputed", "a batch has the digest that was computed here", "host"},
+	{"verify-request-signature-skipped", "every request of a batch is authentic", "host"},
+	{"verify-cache-keyed-by-number", "a verification is remembered for the very bytes, signature included", "host"},
+	{"pool-not-fair", "sessions take turns in a batch", "host"},
+	{"pool-forgets-on-view-change", "in a new view everything not executed is proposed again", "host"},
+	{"pool-no-reserved-place", "the oldest request of a session has a place of its own", "host"},
+	{"pool-repeats-are-progress", "executing what was executed before ends no silence", "host"},
+	{"pool-suspects-untold", "nobody is blamed for a request that he was not told of", "host"},
+	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
+	{"node-silence-never", "a silent primary is suspected", "host"},
 	{"wal-no-checksum", "a record counts only if its checksum holds", "storage"},
 	{"wal-sync-error-ignored", "after a failed sync nothing counts any more", "storage"},
 	{"wal-cut-drops-latest", "a cut carries the newest view, new-view and checkpoint forward", "storage"},
@@ -17,4 +27,12 @@ var List = []Mutant{
 	{"wal-reuse-before-sync", "a segment is used again only after the cut that freed it is synced", "storage"},
 	{"wal-open-not-synced", "what Open found is synced before it counts as durable", "storage"},
 	{"snapshot-not-synced", "a snapshot has its name only after its contents are synced", "storage"},
+	{"exec-runs-twice", "an executed number never runs again", "exec"},
+	{"exec-number-skipped", "every ordered number of a session runs", "exec"},
+	{"exec-session-table-not-in-checkpoint", "a checkpoint covers the session table", "exec"},
+	{"exec-window-not-checked", "a number beyond the session's window is refused", "exec"},
+	{"exec-reply-not-cached", "a repeat is answered with the first result", "exec"},
+	{"catchup-page-not-checked", "a page counts only with the digest of the manifest", "catchup"},
+	{"catchup-manifest-not-checked", "a manifest counts only with the certified digest", "catchup"},
+	{"kv-snapshot-not-copied", "operations do not change what a snapshot shows", "app/kv"},
 }
