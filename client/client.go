@@ -34,6 +34,10 @@ type Config struct {
 	RedialMin   time.Duration // pause after a connection failed (20 ms), doubled up to
 	RedialMax   time.Duration // this (1 s)
 	Log         *slog.Logger  // nil: silent
+
+	// InsecureNone replaces TLS by a mere claim of identity, to measure what TLS costs. Only
+	// loopback addresses are dialled so, and only replicas that run likewise answer.
+	InsecureNone bool
 }
 
 func (c Config) withDefaults() (Config, error) {

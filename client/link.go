@@ -1,39 +1,30 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/keys"
+	"github.com/themis-bft/themis/transport/tcp"
 	"github.com/themis-bft/themis/wire"
 )
 
 const (
-	// replyFrameBytesMax is the longest frame a replica may send to a client.
-	replyFrameBytesMax = bft.ResultBytesMax + 64
 	// linkQueueBytesMax bounds what waits for one replica: a window of the largest operations
 	// fits one half. What does not fit is lost, and retried.
 	linkQueueBytesMax = 32 << 20
-	// writeStall is how long a replica may take none of what is written to it.
-	writeStall = 10 * time.Second
+	// joinBytes is how much one write joins: one record of TLS, about.
+	joinBytes = 16 << 10
 	// steady is how long a link has to last before the pause between attempts starts over.
 	steady = 5 * time.Second
 )
 
-var (
-	errHello = errors.New("client: replica of another cluster, epoch, protocol or version")
-	errFrame = errors.New("client: replica sent a malformed frame")
-)
+var errFrame = errors.New("client: replica sent something else than a reply")
 
 // LinkStats is the state of the connection to one replica.
 type LinkStats struct {
@@ -97,8 +88,8 @@ func (r *route) once(ctx context.Context) error {
 		r.note(func(s *LinkStats) { s.Failures++ })
 		return err
 	}
-	defer conn.NetConn().Close()
-	defer context.AfterFunc(ctx, func() { conn.NetConn().Close() })()
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 
 	l := &link{conn: conn, wake: make(chan struct{}, 1)}
 	written := make(chan struct{})
@@ -128,62 +119,30 @@ func (r *route) post(ctx context.Context, e event) error {
 	}
 }
 
-// dial connects, shakes hands with exactly the listed key, and exchanges HELLO.
-func (r *route) dial(ctx context.Context) (*tls.Conn, error) {
+// dial connects to exactly the replica whose key the membership lists.
+func (r *route) dial(ctx context.Context) (*tcp.ClientConn, error) {
 	cfg := &r.client.cfg
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", cfg.Replicas[r.id])
-	if err != nil {
-		return nil, err
+	hello := tcp.HelloOf(cfg.Membership)
+	if cfg.InsecureNone {
+		return tcp.DialPlainClient(ctx, cfg.Replicas[r.id], r.client.ID(), hello)
 	}
-	conn := tls.Client(raw, keys.ClientConfig(cfg.Key, cfg.Membership.Replicas[r.id].Key))
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
-	err = conn.HandshakeContext(ctx)
-	if err == nil {
-		err = r.hello(conn)
-	}
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
-	return conn, nil
-}
-
-func (r *route) hello(conn net.Conn) error {
-	m := r.client.cfg.Membership
-	mine := wire.Hello{Version: wire.Version, Cluster: m.Cluster, Epoch: m.Epoch, Protocol: m.Protocol}
-	if _, err := conn.Write(wire.AppendFrame(nil, wire.KindHello, wire.AppendHello(nil, mine))); err != nil {
-		return err
-	}
-	kind, payload, err := readFrame(conn, make([]byte, wire.FrameHeaderBytes))
-	if err != nil {
-		return err
-	}
-	theirs, err := wire.DecodeHello(payload)
-	if err != nil || kind != wire.KindHello || theirs != mine {
-		r.client.cfg.Log.Warn("hello differs", "replica", int(r.id), "theirs", theirs, "mine", mine)
-		return fmt.Errorf("%w: %+v", errHello, theirs)
-	}
-	return nil
+	return tcp.DialClient(ctx, cfg.Replicas[r.id], keys.ClientConfig(cfg.Key, cfg.Membership.Replicas[r.id].Key), hello)
 }
 
 // read posts every reply until the link breaks or the replica sends anything else. When the loop is
 // slower than the replicas it blocks, and with it only this link.
-func (r *route) read(ctx context.Context, conn net.Conn) error {
-	in := bufio.NewReaderSize(conn, 16<<10)
-	header := make([]byte, wire.FrameHeaderBytes)
+func (r *route) read(ctx context.Context, conn *tcp.ClientConn) error {
 	for {
-		kind, payload, err := readFrame(in, header)
+		f, err := conn.ReadFrame()
 		if err != nil {
 			return err
 		}
-		if kind != wire.KindReply {
-			return fmt.Errorf("%w: kind %d", errFrame, kind)
+		if wire.Kind(f.Kind) != wire.KindReply {
+			return fmt.Errorf("%w: kind %d", errFrame, f.Kind)
 		}
-		reply, err := wire.DecodeReply(payload)
+		reply, err := wire.DecodeReply(f.Payload)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errFrame, err)
 		}
@@ -193,23 +152,9 @@ func (r *route) read(ctx context.Context, conn net.Conn) error {
 	}
 }
 
-// readFrame reads one frame. The payload is freshly allocated, since results alias it.
-func readFrame(in io.Reader, header []byte) (wire.Kind, []byte, error) {
-	if _, err := io.ReadFull(in, header); err != nil {
-		return 0, nil, err
-	}
-	n := binary.LittleEndian.Uint32(header)
-	if n == 0 || n > replyFrameBytesMax {
-		return 0, nil, fmt.Errorf("%w: %d bytes", errFrame, n)
-	}
-	payload := make([]byte, n-1)
-	_, err := io.ReadFull(in, payload)
-	return wire.Kind(header[4]), payload, err
-}
-
 // link is the sending side of one connection: a bounded queue and the goroutine that writes it.
 type link struct {
-	conn *tls.Conn
+	conn *tcp.ClientConn
 	wake chan struct{} // holds one token when there is something to do
 
 	mu      sync.Mutex
@@ -241,7 +186,7 @@ func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed, l.waiting, l.bytes = true, nil, 0
-	l.conn.NetConn().Close() // without the farewell of TLS, which may block
+	l.conn.Close()
 	l.signal()
 }
 
@@ -253,37 +198,28 @@ func (l *link) take(spare [][]byte) (all [][]byte, closed bool) {
 	return all, l.closed
 }
 
-// write sends what is queued, as few records as it can. An error breaks the connection, which
+// write sends what is queued, in as few writes as it can. An error breaks the connection, which
 // the reader notices.
 func (l *link) write() {
-	out := bufio.NewWriterSize(stallWriter{l.conn}, 16<<10)
 	var spare [][]byte
+	var joined []byte
 	for range l.wake {
 		frames, closed := l.take(spare)
 		if closed {
 			return
 		}
-		for _, f := range frames {
-			if _, err := out.Write(f); err != nil {
-				l.conn.NetConn().Close()
+		for i, f := range frames {
+			joined = append(joined, f...)
+			if len(joined) < joinBytes && i < len(frames)-1 {
+				continue
+			}
+			if err := l.conn.WriteFrames(joined); err != nil {
+				l.conn.Close()
 				return
 			}
+			joined = joined[:0]
 		}
 		clear(frames)
 		spare = frames
-		if err := out.Flush(); err != nil {
-			l.conn.NetConn().Close()
-			return
-		}
 	}
-}
-
-// stallWriter gives every write its own deadline.
-type stallWriter struct{ conn net.Conn }
-
-func (w stallWriter) Write(b []byte) (int, error) {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(writeStall)); err != nil {
-		return 0, err
-	}
-	return w.conn.Write(b)
 }

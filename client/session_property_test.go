@@ -21,7 +21,8 @@ type world struct {
 	window  uint64
 	tokens  []Token
 	bytesOf map[wire.RequestKey]string
-	answers map[wire.RequestKey]int // operations
+	truthOf map[string]string // of an operation, by its bytes
+	newest  uint64            // session of the newest request
 	open    wire.RequestKey
 	slot    uint64
 	closed  map[uint64]bool
@@ -32,8 +33,6 @@ type world struct {
 
 func truth(session, number uint64) string { return fmt.Sprintf("truth %d/%d", session, number) }
 
-func (w *world) liar(id int) bool { return id < w.f }
-
 // absorb checks every frame sent since the last call.
 func (w *world) absorb() {
 	for ; w.seen < len(w.frames); w.seen++ {
@@ -41,7 +40,7 @@ func (w *world) absorb() {
 		key := f.req.Key()
 		if old, ok := w.bytesOf[key]; ok && old != string(f.req.Raw) {
 			w.rt.Fatalf("request %v was sent with other bytes", key)
-		} else if !ok && f.kind == wire.KindRequest || !ok && f.req.IsOpen() || !ok {
+		} else if !ok {
 			w.first(&f.req)
 		}
 		w.bytesOf[key] = string(f.req.Raw)
@@ -52,11 +51,13 @@ func (w *world) absorb() {
 func (w *world) first(r *wire.Request) {
 	if r.IsOpen() {
 		w.open = r.Key()
+		w.slot += 10
 		return
 	}
-	if w.closed[r.Session] {
-		w.rt.Fatalf("new request in closed session %d", r.Session)
+	if r.Session < w.newest {
+		w.rt.Fatalf("new request in session %d after one in %d", r.Session, w.newest)
 	}
+	w.newest = r.Session
 	if r.Done < w.done[r.Session] {
 		w.rt.Fatalf("Done falls from %d to %d", w.done[r.Session], r.Done)
 	}
@@ -67,7 +68,12 @@ func (w *world) first(r *wire.Request) {
 	if r.Answer.Len() < w.f+1 || r.Answer&^bft.AllReplicas(w.n) != 0 {
 		w.rt.Fatalf("answer set %b", r.Answer)
 	}
-	w.answers[r.Key()] = len(r.Ops)
+	for i, op := range r.Ops {
+		if _, ok := w.truthOf[string(op)]; ok {
+			w.rt.Fatalf("operation %q was sent under two numbers", op)
+		}
+		w.truthOf[string(op)] = truth(r.Session, r.First+uint64(i))
+	}
 }
 
 // numbered draws one of the operations sent so far.
@@ -132,7 +138,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"submit": func(t *rapid.T) {
 			wait := bft.Duration(rapid.IntRange(1, 5000).Draw(t, "wait")) * ms
-			if k, err := w.s.Submit([]byte("op"), w.now+wait); err == nil {
+			if k, err := w.s.Submit(fmt.Append(nil, len(w.tokens)+1), w.now+wait); err == nil {
 				w.tokens = append(w.tokens, k)
 			}
 			if rapid.Bool().Draw(t, "flush") {
@@ -146,7 +152,6 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"close": func(t *rapid.T) {
 			if w.s.Ready() && rapid.IntRange(0, 9).Draw(t, "rarely") == 0 {
 				w.closed[w.session()] = true
-				w.slot = w.session() + 10
 			}
 		},
 		"up": func(t *rapid.T) {
@@ -171,8 +176,8 @@ func (w *world) check() {
 		if r.Err == nil && w.vouched[string(r.Value)].Len() < w.f+1 {
 			w.rt.Fatalf("token %d got %q, vouched for by %b", token, r.Value, w.vouched[string(r.Value)])
 		}
-		if r.Err == nil && len(r.Value) < 5 {
-			w.rt.Fatalf("token %d got the lie %q", token, r.Value)
+		if want := w.truthOf[fmt.Sprint(token)]; r.Err == nil && string(r.Value) != want {
+			w.rt.Fatalf("token %d got %q, the truth is %q", token, r.Value, want)
 		}
 	}
 	st := w.s.Stats()
@@ -210,7 +215,7 @@ func TestSessionProperties(t *testing.T) {
 		}
 		w := &world{
 			bench: newBench(t, 3*f+1, f, o), rt: rt, n: 3*f + 1, f: f, window: uint64(o.Window), slot: 3,
-			bytesOf: make(map[wire.RequestKey]string), answers: make(map[wire.RequestKey]int),
+			bytesOf: make(map[wire.RequestKey]string), truthOf: make(map[string]string),
 			closed: make(map[uint64]bool), done: make(map[uint64]uint64), vouched: make(map[string]bft.ReplicaSet),
 		}
 		for i := range w.n {

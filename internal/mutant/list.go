@@ -35,4 +35,8 @@ var List = []Mutant{
 	{"catchup-page-not-checked", "a page counts only with the digest of the manifest", "catchup"},
 	{"catchup-manifest-not-checked", "a manifest counts only with the certified digest", "catchup"},
 	{"kv-snapshot-not-copied", "operations do not change what a snapshot shows", "app/kv"},
+	{"client-f-replies", "a client accepts a result from f+1 replicas, not f", "client"},
+	{"client-same-replica-twice", "replies of one replica count once", "client"},
+	{"client-view-hint-from-one", "the presumed primary moves when f+1 replicas claim the view", "client"},
+	{"client-window-ignored", "no number at or above the oldest unfinished + W is sent", "client"},
 }
