@@ -156,10 +156,10 @@ func lastNumber(r *wire.Request) uint64 { return r.First + uint64(len(r.Ops)) - 
 // fits reports whether there is room for a request of the given size.
 func (p *pool) fits(key wire.RequestKey, size int) bool {
 	q := p.queues[queueOf(key)]
-	if q == nil {
+	if q == nil && !mutant.On("pool-no-reserved-place") {
 		return p.mayWait(key.Client)
 	}
-	return q.len < bft.RequestsPerSessionMax &&
+	return (q == nil || q.len < bft.RequestsPerSessionMax) &&
 		len(p.byKey)-len(p.queues) < bft.PoolRequestsMax &&
 		p.bytes-p.own+size <= bft.PoolBytesMax
 }

@@ -51,7 +51,7 @@ func (w *waiting) postpone(now bft.Duration) {
 
 // committed notes a decided batch.
 func (w *waiting) committed(now bft.Duration, requests int, progress bool) {
-	if progress {
+	if progress || mutant.On("pool-repeats-are-progress") {
 		w.progressAt = now
 	}
 	if w.grouped++; w.grouped > batchGroup {
@@ -127,6 +127,9 @@ func (p *pool) tell(e *pending, now bft.Duration) {
 // the primary was told.
 func (p *pool) ripe(now bft.Duration, e *pending) bool {
 	t := p.waiting.patience
+	if mutant.On("pool-suspects-untold") {
+		return now-e.since >= t
+	}
 	return e.confirmed && e.told && now-e.since >= t && now-e.toldAt >= t/2
 }
 

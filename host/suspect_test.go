@@ -270,3 +270,17 @@ func TestRelaysAreBounded(t *testing.T) {
 		t.Fatalf("the new primary was told of %d of 200 requests", told)
 	}
 }
+
+// When the link to the primary was made anew, what was told may be lost: it is told again, and
+// has half of T from then on.
+func TestToldAgainAfterNewLink(t *testing.T) {
+	w := newWaitWorld(t)
+	w.add(0, 0)
+	w.expect(w.pass(testPatience*9/10, nil), protocol.CauseNone, "not yet T")
+	w.p.untell()
+	start := w.now
+	w.expect(w.pass(2*testPatience, nil), protocol.CauseSilence, "told again and silent")
+	if w.now-start < testPatience/2 {
+		t.Fatalf("the primary had %d ms", (w.now-start)/bft.Millisecond)
+	}
+}
