@@ -133,7 +133,7 @@ func (s *session) store(c cachedReply) {
 // settle counts, in the order of execution, the results that are there, up to the first that
 // is awaited.
 func (s *session) settle() {
-	lost := false
+	stale := false
 	for i := len(s.replies) - s.awaited; i < len(s.replies); i++ {
 		c := &s.replies[i]
 		if c.late != nil {
@@ -143,15 +143,14 @@ func (s *session) settle() {
 			c.result = c.late.result
 			if c.late.status == wire.StatusOK {
 				c.late = nil
-			} else {
-				lost = true
 			}
 		}
+		stale = stale || c.late != nil || c.number < s.done
 		c.start, c.counted = s.produced, true
 		s.produced += uint64(len(c.result))
 		s.awaited--
 	}
-	if lost || s.produced-s.oldest() > bft.SessionReplyBytesMax {
+	if stale || s.produced-s.oldest() > bft.SessionReplyBytesMax {
 		s.prune()
 	}
 }
