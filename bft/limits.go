@@ -103,5 +103,5 @@ const (
 	_ = uint(PoolBytesMax - 2*BatchBytesMax)                         // a full batch can wait while another is built
 	_ = uint(ServeBurstBytes - BatchBytesMax - 64)                   // a body can always be served once
 	_ = uint(ServeBurstBytes - StateFragmentBytesMax - 64)           // and a fragment
-	_ = uint(SeqMax>>1 - WindowSlotsMax)                             // sums cannot wrap
+	_ = uint64(SeqMax>>1 - WindowSlotsMax)                           // sums cannot wrap
 )
