@@ -60,6 +60,7 @@ type cluster struct {
 	replicas []*replica.Replica
 	exits    atomic.Int32
 	unsynced bool
+	wrap     func(i int, o *replica.Options)
 	log      *slog.Logger
 }
 
@@ -124,7 +125,7 @@ func (c *cluster) options(i int) replica.Options {
 		ListenPeer: c.peers[i], ListenClient: c.clients[i], Dial: c.peers, Log: c.log,
 	})
 	must(c.t, err)
-	return replica.Options{
+	o := replica.Options{
 		Self: bft.ReplicaID(i), Membership: c.m, Family: c.family, Auth: verifier, Signer: c.keys[i].Signer(),
 		Machine: counter(), Transport: links, Files: files, Unsynced: c.unsynced,
 		Patience: 400 * bft.Millisecond, NewViewPatience: 400 * bft.Millisecond,
@@ -132,6 +133,10 @@ func (c *cluster) options(i int) replica.Options {
 		Admin: "127.0.0.1:0", Log: c.log,
 		Exit: func(int) { c.exits.Add(1) },
 	}
+	if c.wrap != nil {
+		c.wrap(i, &o)
+	}
+	return o
 }
 
 func (c *cluster) start(ids ...int) {
