@@ -130,6 +130,9 @@ func TestOneReplicaFaultyFromTheStart(t *testing.T) {
 			cl := open(t, c, client.Options{})
 			eventually(t, "three links", func() bool { return cl.Stats().Linked.Len() >= 3 })
 			invokeMany(t, cl, 10, 10)
+			if name == "backup garbage" {
+				eventually(t, "the garbage of replica 2 is counted", func() bool { return cl.Links()[2].Lies > 0 })
+			}
 			if name == "backup lies" {
 				eventually(t, "the lies of replica 3 are counted", func() bool { return cl.Stats().Replicas[3].Deviations > 0 })
 			}

@@ -32,6 +32,7 @@ type LinkStats struct {
 	Up       bool
 	Connects uint64 // links made
 	Failures uint64 // attempts that made none
+	Lies     uint64 // links ended because the replica sent something else than replies
 	Last     string // why the last link ended or was not made
 }
 
@@ -67,7 +68,12 @@ func (r *route) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.note(func(s *LinkStats) { s.Last = err.Error() })
+		r.note(func(s *LinkStats) {
+			s.Last = err.Error()
+			if errors.Is(err, errFrame) {
+				s.Lies++
+			}
+		})
 		cfg.Log.Debug("link ended", "replica", int(r.id), "error", err)
 		if time.Since(began) > steady {
 			pause = cfg.RedialMin

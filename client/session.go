@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/themis-bft/themis/auth"
 	"github.com/themis-bft/themis/bft"
@@ -236,7 +237,7 @@ func (s *Session) Submit(op []byte, deadline bft.Duration) (Token, error) {
 func (s *Session) Cancel(t Token, out *Output) {
 	for i := s.queueHead; i < len(s.queue); i++ {
 		if s.queue[i].token == t {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
+			s.queue = slices.Delete(s.queue, i, i+1)
 			s.finish(out, Result{Token: t, Err: ErrNoQuorum})
 			return
 		}

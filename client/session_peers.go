@@ -150,7 +150,9 @@ func (e *estimate) add(sample bft.Duration) {
 	e.variance += (max(diff, -diff) - e.variance) / 4
 }
 
-func (e *estimate) timeout() bft.Duration { return e.mean + 4*e.variance }
+// timeout is when an answer is late. Twice the mean at least: steady answers have no variance, and
+// the jitter takes up to a quarter away.
+func (e *estimate) timeout() bft.Duration { return e.mean + max(e.mean, 4*e.variance) }
 
 // generator is splitmix64 (Steele, Lea and Flood): a bijection of a counter, so that no two of
 // its values within a session are equal, and hence no two nonces.

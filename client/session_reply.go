@@ -119,7 +119,7 @@ func (s *Session) hopeless(c *slot) bool {
 // accept finishes a number with the answer of f+1 replicas, one of which is correct.
 func (s *Session) accept(c *slot, won vote, now bft.Duration, out *Output) {
 	s.judge(c, &won, now)
-	s.rtt.add(now - c.env.sentAt)
+	s.rtt.add(min(now-c.env.sentAt, s.o.TimeoutMax)) // an outage says little about the next answer
 	c.state, c.status, c.sum = slotFinished, won.status, s.sum(won.status, won.value)
 	e := c.env
 	c.env = nil

@@ -495,3 +495,21 @@ func TestBounds(t *testing.T) {
 		t.Fatal("End left an operation")
 	}
 }
+
+func TestTimeoutFollowsSlowAnswers(t *testing.T) {
+	b := opened(t, 4, 1, Options{})
+	for n := uint64(1); n <= 30; n++ {
+		if n == 20 {
+			b.frames = nil
+		}
+		b.submit("op", 10000*ms)
+		b.pass(500 * ms)
+		b.answer(0, n, "x")
+		b.answer(1, n, "x")
+	}
+	for _, f := range b.frames {
+		if f.kind == wire.KindRetry {
+			t.Fatal("a cluster that answers in 500 ms is loaded with retries")
+		}
+	}
+}
