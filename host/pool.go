@@ -61,6 +61,7 @@ type entryFlags struct {
 	spread    bool // and all replicas were told
 
 	toldAt bft.Duration
+	tells  uint8 // how often toldAt was set in this view
 }
 
 // sessionKey names a queue. All OPENs of a client share session 0.
@@ -138,7 +139,11 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 	e := &pending{
 		key: key, last: lastNumber(r), raw: bytes.Clone(r.Raw), since: now, entryFlags: f,
 	}
+	e.told = false
 	p.insert(e)
+	if f.told {
+		p.tell(e, f.toldAt)
+	}
 	p.waiting.began(now)
 	return addedNew
 }

@@ -75,7 +75,7 @@ func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 		e.since = now
 		e.queue.served = p.served
 		if newView {
-			e.told, e.spread, e.looked = false, false, false
+			e.told, e.spread, e.looked, e.tells = false, false, false, 0
 		}
 	}
 }
@@ -112,12 +112,21 @@ func (p *pool) overtakes(q *queue) int {
 	return int(p.served-q.served) - p.executed.sessionsSince(q.served)
 }
 
+// toldAgainMax is how often telling the primary anew gives it time anew. A primary that could
+// have more by breaking its links could be silent for ever.
+const toldAgainMax = 1
+
 // tell notes that the primary knows e from now on.
 func (p *pool) tell(e *pending, now bft.Duration) {
 	if e.told {
 		return
 	}
-	e.told, e.toldAt = true, now
+	e.told = true
+	if e.tells > toldAgainMax {
+		return
+	}
+	e.tells++
+	e.toldAt = now
 	if e.prev == nil {
 		e.queue.served = p.served
 	}

@@ -284,3 +284,20 @@ func TestToldAgainAfterNewLink(t *testing.T) {
 		t.Fatalf("the primary had %d ms", (w.now-start)/bft.Millisecond)
 	}
 }
+
+// A primary whose link breaks again and again gains nothing by it.
+func TestBrokenLinksGainNoTime(t *testing.T) {
+	w := newWaitWorld(t)
+	w.add(0, 0)
+	start, last := w.now, w.now
+	cause := w.pass(5*testPatience, func() {
+		if w.now-last >= 100*bft.Millisecond {
+			w.p.untell()
+			last = w.now
+		}
+	})
+	w.expect(cause, protocol.CauseSilence, "the primary is silent behind its broken links")
+	if w.now-start > 2*testPatience {
+		t.Fatalf("suspected after %d ms", (w.now-start)/bft.Millisecond)
+	}
+}

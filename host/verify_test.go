@@ -194,6 +194,30 @@ func TestVerifiedCache(t *testing.T) {
 	}
 }
 
+// Workers share one Verifier; what one of them sees of another is at most a verification saved.
+func TestVerifierIsShared(t *testing.T) {
+	w := newWorld(t)
+	good := w.request(0, 1, 0)
+	bad := flipped(good, len(good)-1)
+	results := make(chan bool)
+	for range 4 {
+		go func() {
+			ok := true
+			for range 500 {
+				_, a := w.verify.Client(testClient(0), wire.KindRequest, good)
+				_, b := w.verify.Client(testClient(0), wire.KindRequest, bad)
+				ok = ok && a == protocol.ReasonNone && b == protocol.ReasonBadSignature
+			}
+			results <- ok
+		}()
+	}
+	for range 4 {
+		if !<-results {
+			t.Error("a worker got a wrong answer")
+		}
+	}
+}
+
 func FuzzPeerFrame(f *testing.F) {
 	w := newWorld(&testing.T{})
 	req := w.request(0, 1, 0)
