@@ -67,6 +67,8 @@ type intake struct {
 
 	pending []arrival // not taken by a worker yet
 	since   bft.Duration
+	heavy   int       // of these, frames of peers: bodies and proofs, which wait for nothing
+	busy    int       // workers that have taken something
 	ordered []*batch  // taken by workers, in order
 	ready   []arrival // verified by their reader, nothing of their link is queued before them
 	own     []host.Input
@@ -120,7 +122,12 @@ func (in *intake) put(a arrival) bool {
 		}
 		s.unverified++
 		in.pending = append(in.pending, a)
-		in.work.Signal()
+		if a.link == nil {
+			in.heavy++
+		}
+		if in.worthIt() {
+			in.work.Signal()
+		}
 	}
 	in.mu.Unlock()
 	if direct {
@@ -149,12 +156,19 @@ func (in *intake) feed(inputs ...host.Input) {
 	in.signal()
 }
 
+// worthIt reports whether a worker should take what is pending. While one is busy, another
+// waits until enough requests of clients have come for a batch: their signatures verify for
+// much less together, and what is not taken now is taken by the busy one in a moment.
+func (in *intake) worthIt() bool {
+	return len(in.pending) > 0 && (in.busy == 0 || in.heavy > 0 || len(in.pending) >= verifyBatchMin)
+}
+
 // claim gives a worker what is at hand, leaving a part to the others when there is much, and
 // waits while there is nothing. It returns nil after close.
 func (in *intake) claim() *batch {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for len(in.pending) == 0 {
+	for !in.worthIt() {
 		if in.closed {
 			return nil
 		}
@@ -176,7 +190,13 @@ func (in *intake) claim() *batch {
 	clear(in.pending[rest:])
 	in.pending = in.pending[:rest]
 	in.ordered = append(in.ordered, b)
-	if rest > 0 {
+	in.busy++
+	for i := range b.arrivals {
+		if b.arrivals[i].link == nil {
+			in.heavy--
+		}
+	}
+	if in.worthIt() {
 		in.work.Signal()
 	}
 	return b
@@ -186,6 +206,7 @@ func (in *intake) claim() *batch {
 func (in *intake) verified(b *batch) {
 	in.mu.Lock()
 	b.done = true
+	in.busy--
 	head := in.ordered[0] == b
 	in.mu.Unlock()
 	if head {
