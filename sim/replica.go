@@ -8,6 +8,7 @@ import (
 	"github.com/themis-bft/themis/host"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/sim/byz"
+	"github.com/themis-bft/themis/sim/check"
 	"github.com/themis-bft/themis/sim/rng"
 	"github.com/themis-bft/themis/storage"
 	"github.com/themis-bft/themis/storage/mem"
@@ -62,8 +63,9 @@ type replica struct {
 
 // stage is the output of one step that waits for a sync.
 type stage struct {
-	out     host.Output
-	records []storage.Record
+	out      host.Output
+	records  []storage.Record
+	progress check.Progress // what the replica may show once the stage is released
 }
 
 func (r *replica) faulty() bool { return r.w.swarm.faulty.Has(r.id) }
@@ -183,7 +185,7 @@ func (r *replica) meet() {
 		r.append(r.out.Persist)
 	}
 	if needsSync || len(r.unsynced) > 0 {
-		s := &stage{out: r.out, records: append([]storage.Record(nil), r.out.Persist...)}
+		s := &stage{out: r.out, records: append([]storage.Record(nil), r.out.Persist...), progress: r.progress()}
 		s.keep()
 		r.out = host.Output{}
 		r.unsynced = append(r.unsynced, s)
@@ -193,6 +195,12 @@ func (r *replica) meet() {
 	out := r.out
 	r.out = host.Output{}
 	r.release(&out)
+	r.w.watch.shows(r, r.progress())
+}
+
+func (r *replica) progress() check.Progress {
+	st := r.node.Status().Protocol
+	return check.Progress{View: st.View, Stable: st.Stable}
 }
 
 // keep copies the records: their data is valid during the step only.
@@ -289,6 +297,6 @@ func (r *replica) standing() string {
 	}
 	st := r.node.Status()
 	s := &st.Protocol
-	return fmt.Sprintf("%v%s view %d active %v executed %d stable %d missing %q waiting %b vc %b pending %d catch-up %d",
-		r.id, kind, s.View, s.Active, r.exec.Executed(), s.Stable, s.Missing, s.Waiting, s.ViewChangesHeld, st.Pending, st.CatchUp.Target)
+	return fmt.Sprintf("%v%s view %d active %v executed %d stable %d missing %q waiting %b vc %b pending %d (%d ms) catch-up %d causes %v",
+		r.id, kind, s.View, s.Active, r.exec.Executed(), s.Stable, s.Missing, s.Waiting, s.ViewChangesHeld, st.Pending, st.OldestFor/bft.Millisecond, st.CatchUp.Target, s.ViewChanges)
 }

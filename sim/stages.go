@@ -36,6 +36,7 @@ type stages struct {
 	core    bft.ReplicaSet
 	live    check.Liveness
 	settled bft.View
+	lonely  bool
 }
 
 func (s *stages) begin() {
@@ -103,6 +104,11 @@ func (s *stages) look() {
 	case phaseSettle:
 		if view, ok := s.common(); ok {
 			s.settled = view
+			s.enter(phaseSteady, w.swarm.steadyOps)
+		} else if spent > 8*w.swarm.patience && w.swarm.faulty != 0 {
+			// One correct replica may have left the view alone: as long as faulty ones make up
+			// the quorum it follows from outside, and nobody owes it a view change.
+			s.lonely = true
 			s.enter(phaseSteady, w.swarm.steadyOps)
 		} else if spent > s.live.Bound {
 			w.oracle.Complain("L1", "the healed quorum %v does not settle in one view: %s", s.members(), s.standings())
@@ -238,9 +244,12 @@ func (s *stages) common() (bft.View, bool) {
 func (s *stages) steady(spent bft.Duration) {
 	w := s.w
 	primary := bft.ReplicaID(uint64(s.settled) % uint64(w.n))
-	if s.core.Has(primary) {
+	if s.core.Has(primary) && !s.lonely {
 		for id := range s.core.All() {
 			w.oracle.Stays(id, s.settled, w.replicas[id].node.Status().Protocol.View)
+		}
+		if w.oracle.Failed() {
+			w.oracle.Complain("L2", "replicas: %s", s.standings())
 		}
 	}
 	switch {

@@ -77,6 +77,13 @@ func (t *watch) durable(r *replica, recs []storage.Record) {
 	}
 }
 
+// shows sees what a replica stands for once it is durable.
+func (t *watch) shows(r *replica, p check.Progress) {
+	if !r.faulty() {
+		t.w.oracle.Shows(r.id, p)
+	}
+}
+
 func (t *watch) commits(r *replica, c *protocol.Committed) {
 	if r.faulty() {
 		return
@@ -158,7 +165,6 @@ func (t *watch) stepped(r *replica) {
 		t.w.oracle.Complain("S9", "%v finds that its state differs from a certified one", r.id)
 	}
 	s := &st.Protocol
-	t.w.oracle.Shows(r.id, check.Progress{View: s.View, Stable: s.Stable})
 	if s.Active && (s.View > p.view || !p.active && s.View == p.view && s.View > 0) {
 		t.w.chart.note("%v enters view %d", r.id, s.View)
 		t.counts.ViewChanges++

@@ -29,6 +29,10 @@ func newClientBook() clientBook {
 	}
 }
 
+// Faulty says that a client does not follow the rules. It may use one number for several
+// operations, so that only agreement is checked of what it asked for.
+func (o *Oracle) Faulty(client bft.ClientID) { o.clients.faulty[client] = true }
+
 // envelope names what the signature covers, so that a second signature of the same request
 // makes no difference.
 func envelope(q *wire.Request) bft.Digest {
@@ -68,7 +72,7 @@ func (o *Oracle) Answered(r bft.ReplicaID, rep *wire.Reply) {
 		return
 	}
 	key := number{client: rep.Client, session: rep.Session, n: rep.Number}
-	if rep.Session == 0 {
+	if rep.Session == 0 || o.clients.faulty[rep.Client] {
 		return
 	}
 	want, ran := o.clients.results[key]

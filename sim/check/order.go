@@ -126,7 +126,8 @@ func (o *Oracle) assign(seq bft.SeqNum, s *slot) {
 		}
 		for k, op := range q.Ops {
 			key := number{client: q.Client, session: q.Session, n: q.First + uint64(k)}
-			if _, before := o.clients.results[key]; before || next == len(s.runs) {
+			_, before := o.clients.results[key]
+			if before && !o.clients.faulty[q.Client] || next == len(s.runs) {
 				continue
 			}
 			if run := s.runs[next]; run.Client == q.Client && bytes.Equal(run.Op, op) {
