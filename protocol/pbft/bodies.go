@@ -102,6 +102,7 @@ func (c *Core) refetch(out *protocol.Effects) {
 	if len(c.wanted) > 0 {
 		out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerFetch, After: c.cfg.Resend / 2})
 	}
+	c.advance(out)
 }
 
 func (c *Core) nextReplica(id bft.ReplicaID) bft.ReplicaID {

@@ -20,6 +20,11 @@ func (c *Core) CheckInvariants() error {
 			return fmt.Errorf("slot %d: %w", n, err)
 		}
 	}
+	if s := c.slots.At(c.committed + 1); s != nil && s.decided && !c.diverged {
+		if _, ok := c.bodyOf(s.decidedDigest); ok {
+			return fmt.Errorf("I6: slot %d is decided, its body is here, and it was not committed", c.committed+1)
+		}
+	}
 	if limit := int(c.slots.High()-c.slots.Low()) * (bft.QEntriesMax + 2); len(c.bodies) > limit {
 		return fmt.Errorf("I5: %d bodies in a window for %d", len(c.bodies), limit)
 	}

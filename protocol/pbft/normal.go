@@ -99,6 +99,9 @@ func (c *Core) accept(n bft.SeqNum, d bft.Digest, b []byte, out *protocol.Effect
 		c.send(c.others, &Prepare{View: c.view, Seq: n, Digest: d}, out)
 	}
 	c.progress(n, s, out)
+	if s.decided { // by claims, before its body came
+		c.advance(out)
+	}
 }
 
 // castVote enters a vote unless the sender already said something as new or newer.

@@ -223,3 +223,20 @@ func TestVotesThatOvertakeNewView(t *testing.T) {
 	c.run()
 	c.reach(1) // with the PREPAREs that came before NEW-VIEW, for no other reached r3
 }
+
+// TestProposalBringsTheMissingBody: a slot that claims decided goes on when its body comes with
+// a resent PRE-PREPARE before the answer to FETCH does (simulator seed 319 of the first campaign).
+func TestProposalBringsTheMissingBody(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[3]
+	for _, from := range []bft.ReplicaID{1, 2} {
+		c.say(from, 3, &Decided{First: 1, Digests: []bft.Digest{digestOf(1)}})
+	}
+	if x.core.committed != 0 || len(x.core.wanted) != 1 {
+		t.Fatalf("committed %d, wants %d bodies", x.core.committed, len(x.core.wanted))
+	}
+	c.preprepare(3, 1, 1)
+	if x.core.committed != 1 {
+		t.Fatal("the slot is decided, its body is here, and nothing moves")
+	}
+}
