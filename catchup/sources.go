@@ -36,6 +36,9 @@ func (s *sources) down(peer bft.ReplicaID) { s.reachable = s.reachable.Without(p
 // failed leaves peer alone for a while, longer each time: it was silent, does not hold the
 // checkpoint, or lied.
 func (s *sources) failed(peer bft.ReplicaID, now, patience bft.Duration) {
+	if s.rests.Has(peer) {
+		return // several items failed at once
+	}
 	s.resting[peer] = now + patience<<s.strikes[peer]
 	s.strikes[peer] = min(s.strikes[peer]+1, strikesMax)
 	s.rests = s.rests.With(peer)
