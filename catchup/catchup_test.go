@@ -101,6 +101,9 @@ func silent(wire.StateWant) (wire.StateFragment, bool) { return wire.StateFragme
 func lying(a answerer, change func(f *wire.StateFragment)) answerer {
 	return func(w wire.StateWant) (wire.StateFragment, bool) {
 		f, ok := a(w)
+		if len(f.Bytes) == 0 {
+			return f, ok // it does not have what was asked for
+		}
 		f.Bytes = bytes.Clone(f.Bytes)
 		change(&f)
 		return f, ok
