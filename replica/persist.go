@@ -6,6 +6,7 @@ import (
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/storage"
 )
 
@@ -46,7 +47,7 @@ func (p *persist) run() {
 			continue
 		}
 		p.send.frames(batch)
-		if !p.durable() && !p.waitForRoom() {
+		if !p.durable() && (p.killed.Load() || !p.waitForRoom()) {
 			return
 		}
 		p.release()
@@ -79,7 +80,7 @@ func (p *persist) durable() bool {
 			p.owed = p.owed || !recs[i].Lazy
 		}
 	}
-	if !p.owed {
+	if !p.owed || mutant.On("replica-sync-skipped") {
 		return true
 	}
 	begin := time.Now()
@@ -122,9 +123,15 @@ func (p *persist) waitForRoom() bool {
 			p.fatal("hold records for a full device", storage.ErrNoSpace)
 			return false
 		}
-		if round%noSpaceRetry == 0 && p.durable() {
+		if round%noSpaceRetry != 0 {
+			continue
+		}
+		if p.durable() {
 			p.log.Info("the device of the data directory has room again; voting goes on")
 			return true
+		}
+		if p.killed.Load() {
+			return false
 		}
 	}
 }

@@ -23,22 +23,26 @@ func newQueue[T any](limit int) *queue[T] {
 	return q
 }
 
-// push queues an item and waits while there is no room.
+// push queues an item and waits while there is no room. After close it is dropped.
 func (q *queue[T]) push(item T) {
 	q.mu.Lock()
 	for len(q.items) >= q.limit && !q.closed {
 		q.room.Wait()
 	}
-	q.items = append(q.items, item)
-	q.some.Signal()
+	if !q.closed {
+		q.items = append(q.items, item)
+		q.some.Signal()
+	}
 	q.mu.Unlock()
 }
 
 // pushNow queues an item without waiting, for what something else already bounds.
 func (q *queue[T]) pushNow(item T) {
 	q.mu.Lock()
-	q.items = append(q.items, item)
-	q.some.Signal()
+	if !q.closed {
+		q.items = append(q.items, item)
+		q.some.Signal()
+	}
 	q.mu.Unlock()
 }
 

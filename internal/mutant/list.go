@@ -39,4 +39,7 @@ var List = []Mutant{
 	{"client-same-replica-twice", "replies of one replica count once", "client"},
 	{"client-view-hint-from-one", "the presumed primary moves when f+1 replicas claim the view", "client"},
 	{"client-window-ignored", "no number at or above the oldest unfinished + W is sent", "client"},
+	{"replica-sync-skipped", "nothing leaves before the log has synced what it rests on", "replica"},
+	{"replica-pause-counts", "time in which the process did not run counts for no timer", "replica"},
+	{"replica-link-order", "the frames of a link are stepped in the order of their arrival", "replica"},
 }

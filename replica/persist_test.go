@@ -1,0 +1,146 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/protocol/pbft"
+	"github.com/themis-bft/themis/storage"
+	"github.com/themis-bft/themis/storage/mem"
+	"github.com/themis-bft/themis/storage/wal"
+	"github.com/themis-bft/themis/transport"
+	"github.com/themis-bft/themis/wire"
+)
+
+// recorder is a transport that notes what is sent, in one list with the syncs of the log.
+type recorder struct {
+	events []string
+	sent   map[bft.ReplicaID][]byte
+}
+
+func (r *recorder) Start(transport.Handler) error { return nil }
+func (r *recorder) Close(context.Context) error   { return nil }
+func (r *recorder) SendPeer(to bft.ReplicaID, frames []byte) bool {
+	r.sent[to] = append(r.sent[to], frames...)
+	transport.Split(frames, bft.PeerFrameBytesMax, func(f transport.Frame) {
+		r.events = append(r.events, fmt.Sprintf("send %d to %d", f.Kind, to))
+	})
+	return true
+}
+
+// newPersist is the persist stage of a replica of four, over a log in memory.
+func newPersist(t *testing.T) (*persist, *recorder) {
+	t.Helper()
+	m := &bft.Membership{F: 1, Protocol: "pbft", Scheme: "ed25519", CheckpointEvery: 8, Window: 16, Sessions: 8}
+	for i := range 4 {
+		m.Replicas = append(m.Replicas, bft.Replica{Key: []byte{byte(i)}})
+	}
+	files := mem.New()
+	if err := Init(files, m, 0); err != nil {
+		t.Fatal(err)
+	}
+	log, err := wal.Open(files, Owner(m, 0), wal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &recorder{sent: map[bft.ReplicaID][]byte{}}
+	files.OnOp(func(op mem.Op, _ string) error {
+		if op == mem.OpSync {
+			out.events = append(out.events, "sync")
+		}
+		return nil
+	})
+	r := &Replica{
+		metrics: newMetrics(4), log: slog.New(slog.DiscardHandler),
+		executing: newQueue[executable](outputsMax), persisting: newQueue[*host.Output](outputsMax),
+		snapshots: &snapshots{wake: make(chan struct{}, 1)},
+	}
+	p := &persist{Replica: r, wal: log}
+	p.send = send{Replica: r, codec: pbft.Family.Codec(m), transport: out}
+	return p, out
+}
+
+// feed runs the stage over the given outputs, taken together, until it ends.
+func (p *persist) feed(outs ...*host.Output) {
+	for _, o := range outs {
+		p.persisting.push(o)
+	}
+	p.persisting.close()
+	p.run()
+}
+
+func vote(seq bft.SeqNum, lazy bool) storage.Record {
+	return storage.Record{Kind: storage.RecordVote, Seq: seq, Data: []byte("vote"), Lazy: lazy}
+}
+
+func prepare(seq bft.SeqNum, to bft.ReplicaSet) protocol.Outgoing {
+	return protocol.Outgoing{To: to, Msg: &pbft.Prepare{Seq: seq, Digest: bft.Digest{1}}}
+}
+
+// TestNothingLeavesBeforeTheSync: all outputs that wait share one sync, and what rests on their
+// votes leaves behind it.
+func TestNothingLeavesBeforeTheSync(t *testing.T) {
+	p, out := newPersist(t)
+	host1 := host.Frame{To: 3, Bytes: wire.AppendFrame(nil, wire.KindFetch, make([]byte, 32))}
+	p.feed(
+		&host.Output{Persist: []storage.Record{vote(1, false)}, Send: []protocol.Outgoing{prepare(1, bft.SetOf(1, 2))}},
+		&host.Output{Persist: []storage.Record{vote(2, false)}, Commit: []protocol.Committed{{Seq: 1}}, Frames: []host.Frame{host1}},
+	)
+	kind := (&pbft.Prepare{}).Kind()
+	want := []string{
+		fmt.Sprintf("send %d to 3", wire.KindFetch), "sync",
+		fmt.Sprintf("send %d to 1", kind), fmt.Sprintf("send %d to 2", kind),
+	}
+	if !slices.Equal(out.events[:min(len(out.events), len(want))], want) {
+		t.Errorf("got %q, want %q first", out.events, want)
+	}
+	if work := p.executing.takeNow(nil); len(work) != 1 || len(work[0].out.Commit) != 1 {
+		t.Errorf("%d outputs to execute", len(work))
+	}
+}
+
+// TestLazyRecordsWait: nothing is synced for records that may wait, and nothing waits for them.
+func TestLazyRecordsWait(t *testing.T) {
+	p, out := newPersist(t)
+	p.persisting.push(&host.Output{Persist: []storage.Record{vote(1, true)}, Send: []protocol.Outgoing{prepare(1, bft.SetOf(1))}})
+	p.batch, _ = p.persisting.take(nil)
+	if !p.durable() {
+		t.Fatal("not durable")
+	}
+	p.release()
+	if slices.Contains(out.events, "sync") || len(out.sent[1]) == 0 {
+		t.Errorf("got %q", out.events)
+	}
+}
+
+// TestSendCoalesces: one buffer per peer and flush, shared when all get the same, in order in
+// any case.
+func TestSendCoalesces(t *testing.T) {
+	p, out := newPersist(t)
+	s := &p.send
+	for i, to := range []bft.ReplicaSet{bft.SetOf(1, 2, 3), bft.SetOf(2), bft.SetOf(1, 2, 3), bft.SetOf(0, 3)} {
+		o := prepare(bft.SeqNum(i+1), to)
+		s.message(&o, &p.certify)
+	}
+	s.flush()
+	for id, want := range map[bft.ReplicaID][]bft.SeqNum{1: {1, 3}, 2: {1, 2, 3}, 3: {1, 3, 4}} {
+		var frames []byte
+		for _, seq := range want {
+			m := &pbft.Prepare{Seq: seq, Digest: bft.Digest{1}}
+			frames = wire.AppendFrame(frames, m.Kind(), s.codec.Append(nil, m))
+		}
+		if !bytes.Equal(out.sent[id], frames) {
+			t.Errorf("replica %d got %x, want %x", id, out.sent[id], frames)
+		}
+	}
+	if len(out.sent[0]) != 0 {
+		t.Error("something was sent to the sender itself")
+	}
+}

@@ -1,0 +1,177 @@
+package replica
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/transport"
+	"github.com/themis-bft/themis/wire"
+)
+
+// testLink is a client link that nobody reads.
+type testLink struct{ id bft.ClientID }
+
+func (l *testLink) Client() bft.ClientID { return l.id }
+func (l *testLink) Send([]byte) bool     { return true }
+func (l *testLink) Close()               {}
+
+// numbered is an input that says which frame of its link it was.
+func numbered(from bft.ReplicaID, n int) host.Input {
+	return host.Rejected{Rejection: protocol.Rejection{From: from, Kind: wire.Kind(n % 200)}}
+}
+
+// TestIntakeKeepsTheOrderOfEachLink: frames of one link come out as they came in, whether their
+// reader or a worker verified them and whichever worker was done first.
+func TestIntakeKeepsTheOrderOfEachLink(t *testing.T) {
+	const links, frames, workers = 4, 2000, 3
+	signal := make(chan struct{}, 1)
+	in := newIntake(links, workers, newClock(), func() {
+		select {
+		case signal <- struct{}{}:
+		default:
+		}
+	})
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for b := in.claim(); b != nil; b = in.claim() {
+				for i := range b.arrivals {
+					if a := &b.arrivals[i]; !a.done {
+						a.in, a.done = numbered(a.peer, a.size), true
+					}
+					if rand.IntN(8) == 0 {
+						runtime.Gosched()
+					}
+				}
+				in.verified(b)
+			}
+		})
+	}
+	for id := range bft.ReplicaID(links) {
+		running.Go(func() {
+			for n := range frames {
+				a := arrival{source: in.peers[id], peer: id, size: n}
+				if rand.IntN(2) == 0 {
+					a.in, a.done = numbered(id, n), true
+				}
+				if !in.put(a) {
+					t.Error("a frame was refused")
+				}
+			}
+		})
+	}
+	var next [links]int
+	var got taken
+	for left := links * frames; left > 0; {
+		<-signal
+		in.take(&got)
+		for i := range got.arrivals {
+			a := &got.arrivals[i]
+			r := a.in.(host.Rejected).Rejection
+			if a.size != next[a.peer] || int(r.Kind) != a.size%200 || r.From != a.peer {
+				t.Fatalf("link %d: frame %d came as number %d", a.peer, a.size, next[a.peer])
+			}
+			next[a.peer]++
+		}
+		left -= len(got.arrivals)
+	}
+	in.take(&got)
+	for id, s := range in.peers {
+		if s.frames != 0 || s.bytes != 0 || s.unverified != 0 {
+			t.Errorf("link %d still holds %d frames, %d bytes, %d unverified", id, s.frames, s.bytes, s.unverified)
+		}
+	}
+	in.close()
+	running.Wait()
+}
+
+// TestIntakeBlocksOnlyTheGreedyLink: who is over its share waits, and nobody else does.
+func TestIntakeBlocksOnlyTheGreedyLink(t *testing.T) {
+	in := newIntake(1, 1, newClock(), func() {})
+	greedy, modest := in.newSource(), in.newSource()
+	link := &testLink{}
+	frame := func(s *source) arrival {
+		return arrival{source: s, link: link, size: 10, frame: transport.Frame{Payload: make([]byte, 10)}}
+	}
+	for range clientFramesMax {
+		in.put(frame(greedy))
+	}
+	through := make(chan bool)
+	go func() { through <- in.put(frame(greedy)) }()
+	for range 10 {
+		in.put(frame(modest)) // returns: it has a share of its own
+	}
+	select {
+	case <-through:
+		t.Fatal("a link went over its share")
+	default:
+	}
+	var got taken
+	for in.lengths().pending > 0 {
+		in.verified(in.claim())
+	}
+	in.take(&got)
+	if len(got.arrivals) != clientFramesMax+10 {
+		t.Fatalf("%d frames came through", len(got.arrivals))
+	}
+	in.take(&got) // gives the shares back
+	if !<-through {
+		t.Fatal("a frame was refused")
+	}
+	go func() { through <- in.put(arrival{source: greedy, link: link, size: clientBytesMax}) }()
+	in.close()
+	if <-through {
+		t.Fatal("a frame over the share was taken")
+	}
+}
+
+// TestIntakeTellsTheOldest: a timer may not overtake a frame that arrived before it was due.
+func TestIntakeTellsTheOldest(t *testing.T) {
+	in := newIntake(1, 1, newClock(), func() {})
+	var got taken
+	in.take(&got)
+	if got.oldest >= 0 {
+		t.Fatalf("nothing is queued, oldest is %d", got.oldest)
+	}
+	before := in.clock.sinceStart()
+	in.put(arrival{source: in.peers[0], size: 1})
+	after := in.clock.sinceStart()
+	for _, where := range []string{"pending", "with a worker"} {
+		in.take(&got)
+		if len(got.arrivals) != 0 || got.oldest < before || got.oldest > after {
+			t.Fatalf("%s: %d arrivals, oldest %d, received from %d to %d", where, len(got.arrivals), got.oldest, before, after)
+		}
+		if where == "pending" {
+			defer in.verified(in.claim())
+		}
+	}
+}
+
+func TestClockLeavesPausesOut(t *testing.T) {
+	const ms = bft.Millisecond
+	c := newClock()
+	for _, step := range []struct{ raw, want bft.Duration }{
+		{50 * ms, 50 * ms},
+		{150 * ms, 150 * ms},
+		{10_150 * ms, 250 * ms}, // stopped for ten seconds
+		{10_200 * ms, 300 * ms},
+	} {
+		if got := c.observe(step.raw); got != step.want {
+			t.Errorf("after %d ms: running time %d ms, want %d", step.raw/ms, got/ms, step.want/ms)
+		}
+	}
+	if got := c.before(300*ms, 10_180*ms); got != 280*ms {
+		t.Errorf("with a frame of 280 ms: %d ms", got/ms)
+	}
+	if got := c.before(300*ms, 10_100*ms); got != 280*ms {
+		t.Errorf("went back to %d ms", got/ms)
+	}
+	if got := c.before(310*ms, -1); got != 310*ms {
+		t.Errorf("with nothing queued: %d ms", got/ms)
+	}
+}
