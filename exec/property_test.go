@@ -154,6 +154,9 @@ func requests(rt *rapid.T, slot uint64) []wire.Request {
 		for j := range ops {
 			ops[j] = rapid.SampledFrom([]string{"a", "large"}).Draw(rt, "op")
 		}
+		if over := first + uint64(len(ops)); over > done+bft.SessionOpsMax {
+			done = over - bft.SessionOpsMax // beyond that no envelope decodes
+		}
 		reqs[i] = opReq(c, rapid.Uint64Range(1, max(slot, 1)).Draw(rt, "session"), first, done, ops...)
 	}
 	return reqs

@@ -30,6 +30,9 @@ func testClient(i int) (c bft.ClientID) {
 // testRequest is a decoded request with one operation of the given size per number.
 func testRequest(client int, session, first uint64, ops int, size int) wire.Request {
 	r := wire.Request{Client: testClient(client), Session: session, First: first, Sig: []byte("s")}
+	if top := first + uint64(ops); top > bft.SessionOpsMax && session != 0 {
+		r.Done = min(first, top-bft.SessionOpsMax) // the smallest that the window allows
+	}
 	if session == 0 {
 		r.Flags, ops = wire.FlagOpen, 1
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // Flags of a request.
@@ -115,12 +116,14 @@ func DecodeRequest(p []byte) (Request, error) {
 }
 
 // wellFormed checks what the layout alone does not: an OPEN has session 0 and one operation,
-// anything else has a session, and numbers cannot wrap.
+// anything else has a session, numbers cannot wrap, and none lies outside the window that the
+// request itself states (design, decision 5): what can never be executed is never ordered.
 func (r *Request) wellFormed() bool {
 	if r.IsOpen() {
 		return r.Session == 0 && r.Done == 0 && len(r.Ops) == 1
 	}
-	return r.Session != 0 && r.First < 1<<62 && r.Done <= r.First
+	return r.Session != 0 && r.First < 1<<62 && r.Done <= r.First &&
+		(r.First+uint64(len(r.Ops)) <= r.Done+bft.SessionOpsMax || mutant.On("wire-window-not-checked"))
 }
 
 // Digest is the digest of the whole envelope, signature included: the key under which a

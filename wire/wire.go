@@ -11,6 +11,8 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // Version is the version of the wire format. Peers of another version are refused in HELLO.
@@ -108,7 +110,7 @@ func (r *Reader) Bool() bool {
 // the input.
 func (r *Reader) Count(limit, itemBytesMin int) int {
 	n := int(r.U16())
-	if n > limit || n*itemBytesMin > len(r.rest) {
+	if n > limit || n*itemBytesMin > len(r.rest) && !mutant.On("wire-count-not-bounded") {
 		r.bad = true
 		return 0
 	}
