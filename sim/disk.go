@@ -138,6 +138,7 @@ func (r *replica) start() {
 	r.alarm, r.syncing, r.saving, r.unsynced, r.covered = 0, false, false, nil, 0
 	r.backlog, r.inbox, r.held, r.stable = nil, nil, nil, protocol.Stable{}
 	r.out = host.Output{}
+	r.digests = make(map[bft.SeqNum]bft.Digest)
 
 	r.machine = w.workload.machine()
 	admits := func(id bft.ClientID) (bool, bool) { return w.keys.verifier.Admits(id) }

@@ -4,40 +4,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/themis-bft/themis/app"
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/exec"
 	"github.com/themis-bft/themis/host"
 	"github.com/themis-bft/themis/protocol"
-	"github.com/themis-bft/themis/sim/check"
 	"github.com/themis-bft/themis/wire"
 )
-
-// recorder is the application of a replica, watched: what it runs and what it answers.
-type recorder struct {
-	app.Machine
-	runs []check.Run
-}
-
-// Execute runs op and writes it down.
-func (m *recorder) Execute(c app.Call, op []byte) app.Future {
-	f := m.Machine.Execute(c, op)
-	result, _ := f.Bytes()
-	m.runs = append(m.runs, check.Run{Client: c.Client, Op: append([]byte(nil), op...), Result: result})
-	return f
-}
-
-// state is a digest of the application's state.
-func (m *recorder) state() bft.Digest {
-	s := m.Snapshot()
-	defer s.Release()
-	var b []byte
-	for i := range s.Pages() {
-		d := s.Digest(i)
-		b = append(b, d[:]...)
-	}
-	return wire.DigestOf("sim-state", b)
-}
 
 // execute is the execute stage for one slot.
 func (r *replica) execute(c protocol.Committed) {
@@ -53,6 +25,7 @@ func (r *replica) execute(c protocol.Committed) {
 	r.answer(&r.replies)
 	for _, ck := range r.replies.Checkpoints {
 		r.w.watch.checkpoint(r, ck)
+		r.digests[ck.Seq()] = ck.Digest()
 		r.keepHeld(ck)
 		r.later(host.Checkpoint{Held: ck}, bft.Duration(r.w.swarm.execDelay))
 	}
@@ -94,9 +67,11 @@ func (r *replica) lookup() {
 func (r *replica) install(out *host.Output) {
 	s := out.Install
 	before := r.exec.Executed()
-	ck, err := r.exec.Install(s, r.node.Status().Protocol.Diverged)
+	own, known := r.digests[s.Seq] // as the real execute stage: only a state that contradicts ours goes back
+	ck, err := r.exec.Install(s, known && own != s.Digest)
 	switch {
 	case err == nil:
+		r.digests[s.Seq] = s.Digest
 	case errors.Is(err, exec.ErrNotNewer):
 		return
 	default:

@@ -9,6 +9,7 @@ import (
 // link is one direction between two ends.
 type link struct {
 	last    bft.Duration // arrival of the newest frame, for links that keep order
+	latest  bft.Duration // latest arrival of all that are under way
 	epoch   uint32       // a reset starts a new one; frames of an older one are lost
 	blocked int          // partitions that cut it now
 	down    bool         // its ends know that it is broken
@@ -70,6 +71,7 @@ func (w *world) send(what what, from, to int, k wire.Kind, data []byte) {
 			at = max(at, l.last)
 			l.last = at
 		}
+		l.latest = max(l.latest, at)
 		w.queue.push(event{at: at, what: what, kind: k, from: int32(from), to: int32(to), life: l.epoch, data: data})
 	}
 }
@@ -78,13 +80,33 @@ func (w *world) send(what what, from, to int, k wire.Kind, data []byte) {
 // made again after a while.
 func (w *world) reset(from, to int, after bft.Duration) {
 	l := w.net.link(from, to)
-	l.epoch++
 	if l.down {
 		return
 	}
+	l.epoch++
 	l.down = true
 	w.queue.push(event{at: w.now, what: linkDown, from: int32(to), to: int32(from)})
 	w.queue.push(event{at: w.now + after, what: linkUp, from: int32(to), to: int32(from), life: l.epoch})
+}
+
+// calm makes every link timely from now on: what a slow network still holds for longer than a
+// frame takes is lost with its link.
+func (w *world) calm() {
+	for from := range w.net.ends {
+		for to := range w.net.ends {
+			l := w.net.link(from, to)
+			late := l.latest > w.now+bft.Duration(16*w.net.delay)
+			l.last, l.latest = min(l.last, w.now), 0
+			if !late {
+				continue
+			}
+			if from < w.n && to < w.n {
+				w.reset(from, to, bft.Millisecond)
+			} else {
+				l.epoch++
+			}
+		}
+	}
 }
 
 // sever breaks all links of a replica for as long as its process is gone.

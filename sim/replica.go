@@ -51,10 +51,12 @@ type replica struct {
 	slowSync int64    // added latency of the disk, in multiples
 
 	held     []*exec.Checkpoint // driver's own references, oldest first
+	digests  map[bft.SeqNum]bft.Digest
 	stable   protocol.Stable
 	saving   bool
 	inbox    []host.Input
 	handling bool
+	busy     bool // something came of the last step
 
 	env      *byz.Env
 	strategy byz.Strategy
@@ -173,6 +175,7 @@ func (r *replica) meet() {
 	if r.out.Empty() {
 		return
 	}
+	r.busy = true
 	for _, f := range r.out.Frames {
 		r.sendFrame(f.To, wire.Kind(f.Bytes[4]), f.Bytes[wire.FrameHeaderBytes:])
 	}

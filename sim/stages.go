@@ -157,6 +157,7 @@ func (s *stages) heal() {
 		}
 	}
 	s.relink()
+	w.calm()
 	s.live = check.Liveness{Healed: w.now, Bound: s.bound()}
 	s.enter(phaseHeal, w.swarm.healOps)
 }

@@ -10,6 +10,7 @@ type swarm struct {
 	n, f       int
 	faulty     bft.ReplicaSet
 	realKeys   bool // Ed25519 instead of ideal tags
+	allPages   bool // the real pages of the store instead of few
 	membership bft.Membership
 
 	patience, newView, patienceMax, resend bft.Duration
@@ -50,7 +51,7 @@ func draw(r *rng.Source, o Options) swarm {
 	for s.faulty.Len() < min(count, n) {
 		s.faulty = s.faulty.With(bft.ReplicaID(r.Intn(n)))
 	}
-	s.realKeys = r.PerMille(50)
+	s.realKeys, s.allPages = r.PerMille(50), r.PerMille(60)
 	s.drawMembership(r, o.Protocol)
 	s.drawTimes(r)
 	s.drawWork(r)

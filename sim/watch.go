@@ -148,9 +148,10 @@ func (t *watch) restarted(r *replica, held *exec.Checkpoint, recs []storage.Reco
 
 // stepped looks at a replica after a step.
 func (t *watch) stepped(r *replica) {
-	if !r.alive || r.node == nil {
+	if !r.alive || r.node == nil || !r.busy {
 		return
 	}
+	r.busy = false
 	st := r.node.Status()
 	p := &t.per[r.id]
 	if st.Protocol.Diverged && !p.diverged {

@@ -23,7 +23,12 @@ type workload struct {
 func newWorkload(w *world, r *rng.Source) *workload { return &workload{w: w, rand: r} }
 
 // machine is a fresh application.
-func (l *workload) machine() *recorder { return &recorder{Machine: kv.New()} }
+func (l *workload) machine() *recorder {
+	if l.w.swarm.allPages {
+		return &recorder{Machine: kv.New()}
+	}
+	return &recorder{Machine: newShards()}
+}
 
 // corrupt changes the state of one replica behind everybody's back.
 func (l *workload) corrupt(m app.Machine) {
