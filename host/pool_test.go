@@ -112,6 +112,24 @@ func (p *pool) checkBounds() error {
 	return nil
 }
 
+// offer adds a drawn request and holds the pool's answer against what is held.
+func offer(t *rapid.T, p *pool, now bft.Duration, held map[wire.RequestKey]wire.Request) {
+	r := testRequest(rapid.IntRange(0, 5).Draw(t, "client"), uint64(rapid.IntRange(0, 3).Draw(t, "session")),
+		uint64(rapid.IntRange(0, 40).Draw(t, "first")), rapid.IntRange(1, 3).Draw(t, "ops"), 8)
+	switch a := p.add(now, &r, entryFlags{}); a {
+	case addedNew:
+		held[r.Key()] = r
+	case addedKnown, addedConflict:
+		if _, there := held[r.Key()]; !there {
+			t.Fatalf("%v was not pending, result %d", r.Key(), a)
+		}
+	case addedFull:
+		if len(p.queues) < p.seats.shared {
+			t.Fatalf("full with %d of %d sessions", len(p.queues), p.seats.shared)
+		}
+	}
+}
+
 // Whatever is offered, proposed, decided and reset in whatever order: links and bounds hold,
 // what was taken stays until it is decided, and taking turns proposes all of it.
 func TestPoolLosesNothing(t *testing.T) {
@@ -133,20 +151,7 @@ func TestPoolLosesNothing(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				now++
-				r := testRequest(rapid.IntRange(0, 5).Draw(t, "client"), uint64(rapid.IntRange(0, 3).Draw(t, "session")),
-					uint64(rapid.IntRange(0, 40).Draw(t, "first")), rapid.IntRange(1, 3).Draw(t, "ops"), 8)
-				switch a := p.add(now, &r, entryFlags{}); a {
-				case addedNew:
-					held[r.Key()] = r
-				case addedKnown, addedConflict:
-					if _, there := held[r.Key()]; !there {
-						t.Fatalf("%v was not pending, result %d", r.Key(), a)
-					}
-				case addedFull:
-					if len(p.queues) < p.seats.shared {
-						t.Fatalf("full with %d of %d sessions", len(p.queues), p.seats.shared)
-					}
-				}
+				offer(t, p, now, held)
 			},
 			"propose": func(t *rapid.T) {
 				p.batch(nil, rapid.IntRange(1, 5).Draw(t, "count"), 1<<20)

@@ -1,4 +1,4 @@
-// Command list prints every mutant with the package that holds its rule: name, package and
+// Command mutantlist prints every mutant with the package that holds its rule: name, package and
 // where it must be killed, separated by tabs. scripts/mutants reads it.
 package main
 
