@@ -12,10 +12,12 @@ import (
 	"time"
 )
 
-// adminHeaderBytesMax and adminTimeout bound what a connection to the admin endpoint costs.
+// adminHeaderBytesMax and adminTimeout bound what a connection to the admin endpoint costs;
+// adminStopTime is how long answers under way hold up a stop (a profile runs for half a minute).
 const (
 	adminHeaderBytesMax = 8 << 10
 	adminTimeout        = 10 * time.Second
+	adminStopTime       = 300 * time.Millisecond
 )
 
 // admin is the endpoint for operators on the loopback interface:
@@ -108,7 +110,9 @@ func (a *admin) close(ctx context.Context) error {
 	if a.server == nil {
 		return nil
 	}
-	if err := a.server.Shutdown(ctx); err != nil {
+	soon, cancel := context.WithTimeout(ctx, adminStopTime)
+	defer cancel()
+	if err := a.server.Shutdown(soon); err != nil {
 		return a.server.Close()
 	}
 	return nil

@@ -57,6 +57,7 @@ type cluster struct {
 	dir      string
 	peers    []string // listen addresses, fixed by the first start
 	clients  []string
+	open     [][2]net.Listener // of the first start, so that nobody takes the port before
 	replicas []*replica.Replica
 	exits    atomic.Int32
 	unsynced bool
@@ -80,7 +81,8 @@ func newCluster(t testing.TB, n, f int) *cluster {
 		must(t, err)
 		c.keys[i] = k
 		c.m.Replicas = append(c.m.Replicas, bft.Replica{Key: k.PublicDER()})
-		c.peers[i], c.clients[i] = freeAddress(t), freeAddress(t)
+		c.open = append(c.open, [2]net.Listener{listen(t), listen(t)})
+		c.peers[i], c.clients[i] = c.open[i][0].Addr().String(), c.open[i][1].Addr().String()
 	}
 	for i := range n {
 		must(t, os.MkdirAll(c.path(i), 0o700))
@@ -91,6 +93,11 @@ func newCluster(t testing.TB, n, f int) *cluster {
 	t.Cleanup(func() {
 		for i := range n {
 			c.stop(i)
+			for _, l := range c.open[i] {
+				if l != nil {
+					must(t, l.Close())
+				}
+			}
 		}
 	})
 	return c
@@ -106,12 +113,10 @@ func logger(t testing.TB) *slog.Logger {
 
 func (c *cluster) path(i int) string { return filepath.Join(c.dir, strconv.Itoa(i)) }
 
-// freeAddress finds a port nobody listens on.
-func freeAddress(t testing.TB) string {
+func listen(t testing.TB) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return l
 }
 
 // options builds replica i as cmd/themisd does.
@@ -120,9 +125,11 @@ func (c *cluster) options(i int) replica.Options {
 	must(c.t, err)
 	verifier, err := sig.New(c.m)
 	must(c.t, err)
+	defer func() { c.open[i] = [2]net.Listener{} }()
 	links, err := tcp.New(tcp.Options{
 		Self: bft.ReplicaID(i), Membership: c.m, Key: c.keys[i],
 		ListenPeer: c.peers[i], ListenClient: c.clients[i], Dial: c.peers, Log: c.log,
+		PeerListener: c.open[i][0], ClientListener: c.open[i][1],
 	})
 	must(c.t, err)
 	o := replica.Options{

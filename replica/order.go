@@ -12,8 +12,12 @@ import (
 // Beyond it the order stage waits, and with it verify and receive: the links feel it.
 const outputsMax = 256
 
-// lookEvery is how often the view is compared with the one last logged.
-const lookEvery = 10 * bft.Millisecond
+// lookEvery is how often the view is compared with the one last logged, lookPeersEvery how
+// often the rejections are.
+const (
+	lookEvery      = 10 * bft.Millisecond
+	lookPeersEvery = bft.Second
+)
 
 // order is the step thread: the only goroutine that touches the node. Each round steps
 // everything at hand, fires what is due, and hands one output on, so that all of a round
@@ -24,6 +28,9 @@ type order struct {
 	taken taken
 	seen  protocol.Status // as last logged
 	look  bft.Duration    // when to compare again
+
+	lookPeers bft.Duration // the same for rejections
+	rejected  [][protocol.ReasonCount]uint64
 }
 
 func (o *order) run(boot *host.Output) {
@@ -39,6 +46,8 @@ func (o *order) run(boot *host.Output) {
 		case <-o.stopping:
 			o.round() // what was taken in before the stop is still stepped
 			return
+		case reply := <-o.asked:
+			reply <- o.node.Status()
 		default:
 		}
 		idle := o.round()
@@ -73,7 +82,7 @@ func (o *order) round() (idle bool) {
 	}
 	o.node.Tick(at, out)
 	o.metrics.stepped.Add(stepped)
-	o.logView()
+	o.notice()
 	if out.Empty() {
 		o.outputs.put(out)
 		return len(o.taken.arrivals) == 0 && stepped == 0
@@ -92,19 +101,52 @@ func (o *order) nap() time.Duration {
 	return max(0, min(heartbeat, time.Duration(due-o.clock.issued)))
 }
 
-// logView logs when the view, or its being active, has changed.
-func (o *order) logView() {
+// notice logs what a human should know: that the view changed and why, and that a peer sent
+// what no correct replica sends. It looks now and then, so that logging costs the step thread
+// little and nobody can flood the log.
+func (o *order) notice() {
 	if o.clock.issued < o.look {
 		return
 	}
 	o.look = o.clock.issued + lookEvery
 	s := o.node.Progress()
-	if s.View == o.seen.View && s.Active == o.seen.Active {
+	if s.View != o.seen.View || s.Active != o.seen.Active {
+		o.log.Info("view", "view", uint64(s.View), "primary", int(s.Primary), "active", s.Active,
+			"seq", uint64(s.Committed), "cause", newCauses(&o.seen, &s))
+		o.seen = s
+	}
+	if o.clock.issued < o.lookPeers {
 		return
 	}
-	o.seen = s
-	o.log.Info("view", "view", uint64(s.View), "primary", int(s.Primary), "active", s.Active,
-		"seq", uint64(s.Committed))
+	o.lookPeers = o.clock.issued + lookPeersEvery
+	now := o.node.Status().Rejections
+	for peer := range now {
+		for reason, n := range now[peer] {
+			why := protocol.Reason(reason)
+			if !why.Faulty() || o.rejected != nil && n == o.rejected[peer][reason] {
+				continue
+			}
+			if n > 0 {
+				o.log.Warn("a peer sent what no correct replica sends", "peer", peer, "reason", why.String(), "count", n)
+			}
+		}
+	}
+	o.rejected = now
+}
+
+// newCauses names the causes of view changes that were counted since.
+func newCauses(before, now *protocol.Status) string {
+	text := ""
+	for c := range now.ViewChanges {
+		if now.ViewChanges[c] == before.ViewChanges[c] {
+			continue
+		}
+		if text != "" {
+			text += " "
+		}
+		text += protocol.Cause(c).String()
+	}
+	return text
 }
 
 // ask asks the order stage for its status; ok is false if it does not answer in time.

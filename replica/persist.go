@@ -171,6 +171,7 @@ func (p *persist) release() {
 	}
 	p.send.flush()
 	p.cut()
+	p.metrics.logBytes.Store(p.wal.Bytes())
 	for _, o := range p.batch {
 		if len(o.Commit)+len(o.Lookup) == 0 && o.Install == nil {
 			p.outputs.put(o)
@@ -192,5 +193,4 @@ func (p *persist) cut() {
 		}
 	}
 	p.cutAt = at
-	p.metrics.logBytes.Store(p.wal.Bytes())
 }

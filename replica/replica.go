@@ -24,6 +24,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/exec"
@@ -60,6 +61,9 @@ type Replica struct {
 	closed    error
 }
 
+// startStopTime bounds the stop of a replica whose transport does not start.
+const startStopTime = 2 * time.Second
+
 // Start opens the data directory, brings the replica to where it stopped, listens and takes
 // part. It returns when the transport listens.
 func Start(o Options) (*Replica, error) {
@@ -78,9 +82,9 @@ func Start(o Options) (*Replica, error) {
 	}
 	r.run(b)
 	if err := o.Transport.Start(receive{r}); err != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		return nil, closing(fmt.Errorf("replica: listen: %w", err), func() error { return r.Close(ctx) })
+		ctx, cancel := context.WithTimeout(context.Background(), startStopTime)
+		defer cancel()
+		return nil, closing(fmt.Errorf("replica: listen: %w", err), func() error { return r.drain(ctx) })
 	}
 	r.log.Info("started", "protocol", o.Membership.Protocol, "app", o.Membership.App,
 		"replicas", o.Membership.N(), "seq", uint64(b.boot.Executed), "records", len(b.boot.Records))
@@ -165,11 +169,12 @@ func (r *Replica) snapshotFailed(err error) {
 // Close stops the replica: it takes nothing in any more, steps, writes, sends and executes what
 // it has, and closes links and log. It returns when no goroutine is left, or when ctx ends.
 func (r *Replica) Close(ctx context.Context) error {
-	r.closeOnce.Do(func() { r.closed = r.stop(ctx) })
+	r.closeOnce.Do(func() { r.closed = errors.Join(r.drain(ctx), r.options.Transport.Close(ctx)) })
 	return r.closed
 }
 
-func (r *Replica) stop(ctx context.Context) error {
+// drain stops everything but the transport, which sends the last messages and replies.
+func (r *Replica) drain(ctx context.Context) error {
 	r.intake.close()
 	close(r.stopping)
 	done := make(chan struct{})
@@ -186,7 +191,7 @@ func (r *Replica) stop(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("replica: stop: %w", ctx.Err())
 	}
-	return errors.Join(err, r.options.Transport.Close(ctx))
+	return err
 }
 
 func closing(err error, close func() error) error {

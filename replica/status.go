@@ -28,7 +28,7 @@ import (
 //	                          ("pre-prepare", "prepare", "commit", "body", "view-change",
 //	                          "new-view" or ""), and which replicas it waits for
 //	view_changes              count by cause; view_changes_held: whose VIEW-CHANGE is held
-//	equivocations             contradictions seen
+//	equivocations             contradictions seen; evidence: [{peer, count}] by who made them
 //	rejections                [{peer, reason, faulty, count}]; client_rejections: count by reason
 //	queues                    length by name: receive, verify, order, persist, execute; client_bytes
 //	pool                      {requests, bytes, sessions, oldest_seconds, patience_seconds}
@@ -64,6 +64,7 @@ type Status struct {
 	ViewChanges      map[string]uint64 `json:"view_changes"`
 	ViewChangesHeld  []int             `json:"view_changes_held"`
 	Equivocations    uint64            `json:"equivocations"`
+	Evidence         []PeerCount       `json:"evidence"`
 	Rejections       []RejectionStatus `json:"rejections"`
 	ClientRejections map[string]uint64 `json:"client_rejections"`
 
@@ -112,6 +113,12 @@ type RejectionStatus struct {
 	Reason string        `json:"reason"`
 	Faulty bool          `json:"faulty"`
 	Count  uint64        `json:"count"`
+}
+
+// PeerCount counts how often one peer contradicted itself.
+type PeerCount struct {
+	Peer  bft.ReplicaID `json:"peer"`
+	Count uint64        `json:"count"`
 }
 
 // LinkStatus says who is linked.
@@ -211,6 +218,12 @@ func (s *Status) fromHost(h *host.Status) {
 			s.Rejections = append(s.Rejections, RejectionStatus{
 				Peer: bft.ReplicaID(peer), Reason: why.String(), Faulty: why.Faulty(), Count: n,
 			})
+		}
+	}
+	s.Evidence = []PeerCount{}
+	for peer, n := range h.Evidence {
+		if n > 0 {
+			s.Evidence = append(s.Evidence, PeerCount{Peer: bft.ReplicaID(peer), Count: n})
 		}
 	}
 	s.Pool = PoolStatus{
