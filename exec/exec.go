@@ -65,12 +65,13 @@ type Executor struct {
 	admits     Admits
 	late       Late
 
-	executed bft.SeqNum
-	time     bft.Time
-	view     bft.View // of the last slot, for replies from the cache
-	table    *table
-	interest interests
-	counts   Counts
+	executed  bft.SeqNum
+	installed bft.SeqNum // slot of the last state that was installed
+	time      bft.Time
+	view      bft.View // of the last slot, for replies from the cache
+	table     *table
+	interest  interests
+	counts    Counts
 
 	epoch   uint64 // raised by Install: responses of an older one no longer touch the table
 	open    int    // responses that have not come
@@ -101,9 +102,13 @@ func (e *Executor) Sessions() int { return e.table.len() }
 // Counts returns what was counted so far.
 func (e *Executor) Counts() Counts { return e.counts }
 
-// Execute executes the slot that follows Executed and appends what follows from it. A gap is
-// the driver's fault and panics.
+// Execute executes the slot that follows Executed and appends what follows from it. Slots that an
+// installed state covers may still come, for they were decided before the core heard of it; they
+// change nothing. Any other slot out of order is the driver's fault and panics.
 func (e *Executor) Execute(c protocol.Committed, out *Output) {
+	if c.Seq <= e.installed {
+		return
+	}
 	if c.Seq != e.executed+1 {
 		panic(fmt.Sprintf("exec: slot %d handed over after slot %d", c.Seq, e.executed))
 	}

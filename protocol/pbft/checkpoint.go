@@ -195,8 +195,13 @@ func (c *Core) moveWindow(stable bft.SeqNum) {
 
 // onInstalled goes on from a checkpoint whose state was fetched and verified.
 func (c *Core) onInstalled(n bft.SeqNum, d bft.Digest, out *protocol.Effects) {
-	if n <= c.committed && !c.diverged {
-		return // overtaken by claims of commitment
+	if n <= c.committed && !c.diverged { // slots up to n were decided meanwhile; they changed nothing
+		if n > c.stable.Seq && n <= c.slots.High() {
+			b := c.ballotAt(n)
+			b.own, b.ours = true, d
+			c.settle(out)
+		}
+		return
 	}
 	if c.diverged {
 		c.forgetOwnCheckpoints()
