@@ -41,7 +41,7 @@ func (r *replica) startSync() {
 	r.syncing, r.covered = true, len(r.unsynced)
 	d := r.w.swarm.syncDelay
 	if d > 0 {
-		d = r.rand.Tail(d)
+		d = r.rand.Tailed(d, r.w.net.doublings)
 	}
 	if r.slowSync > 0 {
 		d += r.rand.Tail(r.slowSync)

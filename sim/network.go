@@ -28,14 +28,20 @@ type network struct {
 	delay   int64
 	tail    bool
 	fifo    bool
+
+	doublings int // of the tail of delays: fewer when delays are bounded
 }
 
 func newNetwork(s *swarm, ends int, r *rng.Source) *network {
 	return &network{
 		n: s.n, rand: r, links: make([]link, ends*ends), ends: ends,
-		delay: s.netDelay, tail: s.netTail, fifo: s.fifo,
+		delay: s.netDelay, tail: s.netTail, fifo: s.fifo, doublings: boundedDoublings,
 	}
 }
+
+// boundedDoublings holds the tail of delays of network and disks far below patience while the
+// run promises timeliness.
+const boundedDoublings = 2
 
 func (w *network) link(from, to int) *link { return &w.links[from*w.ends+to] }
 
@@ -43,7 +49,7 @@ func (w *network) link(from, to int) *link { return &w.links[from*w.ends+to] }
 func (w *network) latency() bft.Duration {
 	d := w.delay
 	if w.tail {
-		d = w.rand.Tail(d)
+		d = w.rand.Tailed(d, w.doublings)
 	} else {
 		d = w.rand.Between(d/2, d*3/2)
 	}

@@ -126,6 +126,7 @@ func (s *stages) storm() {
 		s.w.oracle.Busy("calm", s.w.oracle.Committed(), 1)
 	}
 	s.enter(phaseStorm, s.w.swarm.stormOps)
+	s.w.net.doublings = 6
 	s.w.faults.begin()
 }
 
@@ -157,6 +158,7 @@ func (s *stages) heal() {
 		}
 	}
 	s.relink()
+	w.net.doublings = boundedDoublings
 	w.calm()
 	s.live = check.Liveness{Healed: w.now, Bound: s.bound()}
 	s.enter(phaseHeal, w.swarm.healOps)

@@ -59,9 +59,12 @@ func (s *Source) PerMille(p int) bool { return p > 0 && s.Intn(1000) < p }
 
 // Tail returns a number around scale with a heavy tail: it doubles with probability one in
 // four, again and again, at most six times.
-func (s *Source) Tail(scale int64) int64 {
+func (s *Source) Tail(scale int64) int64 { return s.Tailed(scale, 6) }
+
+// Tailed is Tail with another number of doublings at most.
+func (s *Source) Tailed(scale int64, doublings int) int64 {
 	v := s.Between(scale/2, scale+scale/2)
-	for i := 0; i < 6 && s.Intn(4) == 0; i++ {
+	for i := 0; i < doublings && s.Intn(4) == 0; i++ {
 		v *= 2
 	}
 	return v
