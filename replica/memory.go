@@ -11,10 +11,10 @@ import (
 	"github.com/themis-bft/themis/bft"
 )
 
-// gcPercent makes the collector run when the heap has grown by half: a replica's live heap is
+// gcPercent makes the collector run when the heap has grown by three quarters: a replica's live heap is
 // a few megabytes and short-lived garbage is most of what it makes, so that collecting often
 // is cheap, and the default would double the resident memory for little.
-const gcPercent = 50
+const gcPercent = 75
 
 // SetCollector sets the garbage collector of this process for a replica. Programs call it once
 // before Start; limit is Options.MemoryLimit.

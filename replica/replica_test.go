@@ -1,16 +1,21 @@
 package replica_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/keys"
 	"github.com/themis-bft/themis/replica"
 	"github.com/themis-bft/themis/storage"
 	"github.com/themis-bft/themis/storage/disk"
+	"github.com/themis-bft/themis/transport/tcp"
+	"github.com/themis-bft/themis/wire"
 )
 
 func TestOrdersRequests(t *testing.T) {
@@ -191,5 +196,86 @@ func TestEmptyDirectoryIsRefused(t *testing.T) {
 	}
 	if err := replica.Init(files, c.m, bft.ReplicaID(1)); err == nil {
 		t.Fatal("a directory was initialised twice")
+	}
+}
+
+// TestFarBehind: a replica that missed more than a window fetches the state, and votes again.
+func TestFarBehind(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.startAll()
+	cl := c.client()
+	add(t, cl, 1)
+	c.kill(2)
+	want := uint64(1)
+	for range 200 {
+		want++
+		if got := add(t, cl, 1); got != want {
+			t.Fatalf("sum %d after %d operations", got, want)
+		}
+	}
+	c.start(2)
+	eventually(t, "the replica fetches a state and follows", func() bool {
+		add(t, cl, 0)
+		s := c.status(2)
+		return s.CatchUp.Completed > 0 && s.Executed > 200
+	})
+	c.kill(3) // now the votes of the replica that was behind are needed
+	if got := add(t, cl, 0); got != want {
+		t.Fatalf("sum %d after %d operations", got, want)
+	}
+	c.kill(2)
+	c.start(2, 3)
+	if got := add(t, cl, 0); got != want {
+		t.Fatalf("sum %d after a restart on the fetched state, want %d", got, want)
+	}
+}
+
+// TestSevenReplicas: the cluster lives with two dead of seven.
+func TestSevenReplicas(t *testing.T) {
+	c := newCluster(t, 7, 2)
+	c.startAll()
+	cl := c.client()
+	for i := uint64(1); i <= 30; i++ {
+		if i == 15 {
+			c.kill(0)
+			c.kill(5)
+		}
+		if got := add(t, cl, 1); got != i {
+			t.Fatalf("sum %d after %d operations", got, i)
+		}
+	}
+}
+
+// TestMalformedFramesEndTheLink: who sends what no correct client sends is counted and cut off,
+// and nobody else notices.
+func TestMalformedFramesEndTheLink(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.startAll()
+	cl := c.client()
+	key, err := keys.Generate("ed25519")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	forged := wire.Request{
+		Client: key.ClientID(), Flags: wire.FlagOpen, First: 1, Answer: bft.AllReplicas(4), Ops: [][]byte{nil}, Sig: make([]byte, 64),
+	}
+	for reason, frame := range map[string][]byte{
+		"malformed":     wire.AppendFrame(nil, wire.KindRequest, []byte("this is no request")),
+		"unknown-kind":  wire.AppendFrame(nil, wire.KindReply, []byte("nor is this")),
+		"bad-signature": wire.AppendFrame(nil, wire.KindRequest, forged.Append(nil)),
+	} {
+		conn, err := tcp.DialClient(ctx, c.clients[0], keys.ClientConfig(key, c.m.Replicas[0].Key), tcp.HelloOf(c.m))
+		must(t, err)
+		must(t, conn.WriteFrames(frame))
+		if _, err := conn.ReadFrame(); err == nil {
+			t.Errorf("%s: answered", reason)
+		}
+		must(t, conn.Close())
+		if n := c.status(0).ClientRejections[reason]; n != 1 {
+			t.Errorf("%s: counted %d times", reason, n)
+		}
+	}
+	if got := add(t, cl, 1); got != 1 {
+		t.Errorf("sum %d after one operation", got)
 	}
 }
