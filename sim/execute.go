@@ -13,6 +13,10 @@ import (
 
 // execute is the execute stage for one slot.
 func (r *replica) execute(c protocol.Committed) {
+	if c.Seq <= r.exec.Executed() {
+		r.exec.Execute(c, &r.replies) // decided while a later state was installed: nothing happens
+		return
+	}
 	r.w.watch.commits(r, &c)
 	r.machine.runs = r.machine.runs[:0]
 	r.replies.Reset()

@@ -176,8 +176,7 @@ func (s *forgedRequests) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 	case 1: // another client, the old signature
 		q.Client = e.Victim
 	case 2: // another operation
-		q.Ops = [][]byte{append([]byte(nil), q.Ops[0]...)}
-		q.Ops[0][len(q.Ops[0])-1] ^= 1
+		q.Ops = [][]byte{append([]byte{'!'}, q.Ops[0]...)}
 	default: // no signature
 		q.First, q.Sig = q.First+1, nil
 	}

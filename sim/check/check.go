@@ -26,7 +26,8 @@ type Violation struct {
 
 // Config is what an Oracle must know of the cluster.
 type Config struct {
-	N, F int
+	N, F   int
+	Faulty int // replicas that are faulty in this run
 	// SafetyOnly switches the checks of progress off, for runs with more than F faults.
 	SafetyOnly bool
 }

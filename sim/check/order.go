@@ -47,6 +47,7 @@ func (o *Oracle) Ordered(r bft.ReplicaID, seq bft.SeqNum, view bft.View, digest 
 		l.slots[seq] = s
 		l.last = max(l.last, seq)
 		o.checkBody(r, seq, digest, body)
+		o.decidedOnQuorum(r, seq, view, digest)
 		o.votes.decided(o, seq, view, digest)
 		return
 	}

@@ -36,6 +36,7 @@ func (o *Oracle) Stable(r bft.ReplicaID, seq bft.SeqNum, digest bft.Digest) {
 		return
 	}
 	o.states.stable[seq] = digest
+	o.backed(r, "holds stable", Vote{Kind: VoteCheckpoint, Seq: seq, Digest: digest})
 	if own, ok := o.states.own[seq]; ok && own != digest {
 		o.Complain("S7c", "%v holds %v stable at %d, honest replicas computed %v", r, digest, seq, own)
 	}

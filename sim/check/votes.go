@@ -54,6 +54,7 @@ type voteBook struct {
 	prepared map[place]bft.Digest        // by honest replicas: what they sent COMMIT for or claim in P
 	bySlot   map[bft.SeqNum][]preparedIn // the same by slot
 	chosen   map[bft.SeqNum]place
+	backing  map[Vote]bft.ReplicaSet // honest replicas that cast a vote
 }
 
 type preparedIn struct {
@@ -65,7 +66,7 @@ func newVoteBook() voteBook {
 	return voteBook{
 		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest),
 		prepared: make(map[place]bft.Digest), bySlot: make(map[bft.SeqNum][]preparedIn),
-		chosen: make(map[bft.SeqNum]place),
+		chosen: make(map[bft.SeqNum]place), backing: make(map[Vote]bft.ReplicaSet),
 	}
 }
 
@@ -80,9 +81,35 @@ func (o *Oracle) Cast(r bft.ReplicaID, v Vote) {
 		return
 	}
 	o.votes.cast[key] = v.Digest
+	o.votes.backing[v] = o.votes.backing[v].With(r)
 	if v.Kind == VoteCommit {
 		o.Prepared(r, v.View, v.Seq, v.Digest)
+		o.backed(r, "prepares", Vote{Kind: VotePrepare, View: v.View, Seq: v.Seq, Digest: v.Digest},
+			Vote{Kind: VoteProposal, View: v.View, Seq: v.Seq, Digest: v.Digest})
 	}
+}
+
+// backed checks that honest replicas which cast one of the given votes, and all faulty ones,
+// make a quorum (S7q): nobody can have counted one on fewer.
+func (o *Oracle) backed(r bft.ReplicaID, what string, votes ...Vote) {
+	var who bft.ReplicaSet
+	for _, v := range votes {
+		who |= o.votes.backing[v]
+	}
+	if who.Len()+o.cfg.Faulty < o.cfg.quorum() {
+		o.Complain("S7q", "%v %s slot %d as %v in view %d on the votes of %d honest and at most %d faulty replicas, a quorum is %d",
+			r, what, votes[0].Seq, votes[0].Digest, votes[0].View, who.Len(), o.cfg.Faulty, o.cfg.quorum())
+	}
+}
+
+// decidedOnQuorum checks that some view has a quorum of COMMITs for a decision (S7q).
+func (o *Oracle) decidedOnQuorum(r bft.ReplicaID, seq bft.SeqNum, view bft.View, digest bft.Digest) {
+	for v := bft.View(0); v <= view; v++ {
+		if o.votes.backing[Vote{Kind: VoteCommit, View: v, Seq: seq, Digest: digest}].Len()+o.cfg.Faulty >= o.cfg.quorum() {
+			return
+		}
+	}
+	o.backed(r, "decides", Vote{Kind: VoteCommit, View: view, Seq: seq, Digest: digest})
 }
 
 // Durable says that r's log holds the record of a vote and was synced.
