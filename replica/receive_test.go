@@ -55,7 +55,7 @@ func TestIntakeKeepsTheOrderOfEachLink(t *testing.T) {
 	for id := range bft.ReplicaID(links) {
 		running.Go(func() {
 			for n := range frames {
-				a := arrival{source: in.peers[id], peer: id, size: n}
+				a := arrival{source: in.sources[id], peer: id, size: n}
 				if rand.IntN(2) == 0 {
 					a.in, a.done = numbered(id, n), true
 				}
@@ -81,7 +81,7 @@ func TestIntakeKeepsTheOrderOfEachLink(t *testing.T) {
 		left -= len(got.arrivals)
 	}
 	in.take(&got)
-	for id, s := range in.peers {
+	for id, s := range in.sources {
 		if s.frames != 0 || s.bytes != 0 || s.unverified != 0 {
 			t.Errorf("link %d still holds %d frames, %d bytes, %d unverified", id, s.frames, s.bytes, s.unverified)
 		}
@@ -139,7 +139,7 @@ func TestIntakeTellsTheOldest(t *testing.T) {
 		t.Fatalf("nothing is queued, oldest is %d", got.oldest)
 	}
 	before := in.clock.sinceStart()
-	in.put(arrival{source: in.peers[0], size: 1})
+	in.put(arrival{source: in.sources[0], size: 1})
 	after := in.clock.sinceStart()
 	for _, where := range []string{"pending", "with a worker"} {
 		in.take(&got)
@@ -173,5 +173,29 @@ func TestClockLeavesPausesOut(t *testing.T) {
 	}
 	if got := c.before(310*ms, -1); got != 310*ms {
 		t.Errorf("with nothing queued: %d ms", got/ms)
+	}
+}
+
+// TestPeersGoFirst: what a peer sent does not wait behind what clients sent before.
+func TestPeersGoFirst(t *testing.T) {
+	in := newIntake(1, 1, newClock(), func() {})
+	greedy, link := in.newSource(), &testLink{}
+	for range clientFramesMax {
+		in.put(arrival{source: greedy, link: link, size: 10})
+	}
+	slow := in.claim() // a worker is busy with clients
+	in.put(arrival{source: in.sources[0], size: 10})
+	fast := in.claim()
+	if len(fast.arrivals) != 1 || fast.arrivals[0].link != nil {
+		t.Fatalf("%d arrivals, the first of link %v", len(fast.arrivals), fast.arrivals[0].link)
+	}
+	in.verified(fast)
+	var got taken
+	if in.take(&got); len(got.arrivals) != 1 {
+		t.Fatalf("%d arrivals came through while a batch of clients is being verified", len(got.arrivals))
+	}
+	in.verified(slow)
+	if in.take(&got); len(got.arrivals) == 0 {
+		t.Fatal("the batch of clients did not come through")
 	}
 }

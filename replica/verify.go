@@ -13,6 +13,8 @@ const (
 	verifyBatchMin = 16
 	// verifyBatchMax bounds how long one worker holds up what is ordered behind its batch.
 	verifyBatchMax = 64
+	// verifyPeersMax is the same for frames of peers, each of which may carry a whole batch.
+	verifyPeersMax = 4
 	// inlineBytesMax is the size up to which a peer's frame is verified by its own reader.
 	inlineBytesMax = 512
 )

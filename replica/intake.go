@@ -1,0 +1,334 @@
+package replica
+
+import (
+	"sync"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/internal/mutant"
+	"github.com/themis-bft/themis/transport"
+)
+
+// The share of one link: how much of it may be between the transport and the order stage. A
+// link over its share blocks its own reader and nobody else's; one frame always fits.
+const (
+	// clientFramesMax lets a session's window of small requests through in one piece.
+	clientFramesMax = bft.SessionOpsMax
+	clientBytesMax  = 4 * bft.ClientFrameBytesMax
+	// clientsBytesMax bounds all clients together, however many links they make.
+	clientsBytesMax = 4 << 20
+	// peerFramesMax holds the votes of a whole window in both phases.
+	peerFramesMax = 2 * bft.WindowSlotsMax
+	peerBytesMax  = 2 * bft.BatchBytesMax
+)
+
+// arrival is one frame on its way from the transport to the order stage.
+type arrival struct {
+	source *source
+	link   transport.ClientLink // nil: from peer
+	peer   bft.ReplicaID
+	frame  transport.Frame
+	size   int
+	in     host.Input // what the verify stage made of it; nil if nothing is left to step
+	done   bool       // the verify stage is through with it
+}
+
+// source is the account of one link.
+type source struct {
+	room       sync.Cond
+	frames     int // in the pipeline
+	bytes      int
+	unverified int // of these, not stepped yet and queued behind the verify stage
+}
+
+// batch is what a verify worker takes at once. It stands in the ordered queue from the moment
+// it is taken, and leaves it in order when it is done (style.md, A5).
+type batch struct {
+	arrivals []arrival
+	lane     *lane
+	since    bft.Duration // receipt of its oldest frame
+	done     bool
+}
+
+// lane is one of the two ways through the verify stage. Frames of one link stay in one lane, and
+// in order there.
+type lane struct {
+	pending []arrival // not taken by a worker yet
+	since   bft.Duration
+	ordered []*batch // taken by workers, in order
+	busy    int      // workers that have taken something and are not done
+}
+
+// intake is the receive stage and both ends of the verify stage: links put frames in, workers
+// take them in batches of what is at hand, and the order stage takes them verified and in the
+// order of each link. Peers have a lane of their own, and go first: however much clients send,
+// what decides it is not held up. It also carries what comes back from later stages (feed).
+// One lock guards all of it; nothing is computed under it.
+type intake struct {
+	clock  *clock
+	signal func() // wakes the order stage
+
+	mu            sync.Mutex
+	work          sync.Cond // a worker should look, or closed
+	clientsRoom   sync.Cond // clientsSize fell
+	sources       []*source // by peer
+	links         map[transport.ClientLink]*source
+	clientsSize   int
+	peers, client lane
+	ready         []arrival // verified by their reader, nothing of their link is queued before them
+	own           []host.Input
+	spare         []*batch
+	workers       int
+	closed        bool
+}
+
+func newIntake(n, workers int, c *clock, signal func()) *intake {
+	in := &intake{clock: c, signal: signal, workers: workers, links: map[transport.ClientLink]*source{}}
+	in.work.L, in.clientsRoom.L = &in.mu, &in.mu
+	for range n {
+		in.sources = append(in.sources, in.newSource())
+	}
+	return in
+}
+
+func (in *intake) newSource() *source {
+	s := &source{}
+	s.room.L = &in.mu
+	return s
+}
+
+// put queues an arrival and waits while its link is over its share. It reports whether the
+// arrival was taken; after close nothing is.
+func (in *intake) put(a arrival) bool {
+	in.mu.Lock()
+	s := a.source
+	for !in.closed && !in.roomFor(&a) {
+		if a.link != nil && s.frames == 0 {
+			in.clientsRoom.Wait()
+			continue
+		}
+		s.room.Wait()
+	}
+	if in.closed {
+		in.mu.Unlock()
+		return false
+	}
+	s.frames++
+	s.bytes += a.size
+	if a.link != nil {
+		in.clientsSize += a.size
+	}
+	direct := a.done && (s.unverified == 0 || mutant.On("replica-link-order"))
+	if direct {
+		in.ready = append(in.ready, a)
+	} else {
+		s.unverified++
+		in.enqueue(a)
+	}
+	in.mu.Unlock()
+	if direct {
+		in.signal()
+	}
+	return true
+}
+
+func (in *intake) enqueue(a arrival) {
+	l := in.lane(&a)
+	if len(l.pending) == 0 {
+		l.since = in.clock.sinceStart()
+	}
+	l.pending = append(l.pending, a)
+	if in.worthIt() {
+		in.work.Signal()
+	}
+}
+
+func (in *intake) lane(a *arrival) *lane {
+	if a.link == nil {
+		return &in.peers
+	}
+	return &in.client
+}
+
+func (in *intake) roomFor(a *arrival) bool {
+	s := a.source
+	if s.frames == 0 {
+		return a.link == nil || in.clientsSize < clientsBytesMax
+	}
+	if a.link == nil {
+		return s.frames < peerFramesMax && s.bytes+a.size <= peerBytesMax
+	}
+	return s.frames < clientFramesMax && s.bytes+a.size <= clientBytesMax
+}
+
+// feed queues inputs that later stages bring back. It never blocks: every one of them answers
+// an obligation of the order stage's own, which bounds their number.
+func (in *intake) feed(inputs ...host.Input) {
+	in.mu.Lock()
+	in.own = append(in.own, inputs...)
+	in.mu.Unlock()
+	in.signal()
+}
+
+// worthIt reports whether a worker should take something. What peers sent waits for nothing.
+// What clients sent waits while a worker is busy with clients, until there is enough for a
+// batch: signatures verify for much less together, and what is not taken now is taken by the
+// busy one in a moment.
+func (in *intake) worthIt() bool {
+	waiting := len(in.client.pending)
+	return len(in.peers.pending) > 0 || waiting >= verifyBatchMin || waiting > 0 && in.client.busy == 0
+}
+
+// claim gives a worker what is at hand, leaving a part to the others when there is much, and
+// waits while there is nothing. It returns nil after close.
+func (in *intake) claim() *batch {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for !in.worthIt() {
+		if in.closed {
+			return nil
+		}
+		in.work.Wait()
+	}
+	l, least, most := &in.client, verifyBatchMin, verifyBatchMax
+	if len(in.peers.pending) > 0 {
+		l, least, most = &in.peers, 1, verifyPeersMax
+	}
+	n := len(l.pending)
+	if n > least {
+		n = min(max(least, (n+in.workers-1)/in.workers), most)
+	}
+	var b *batch
+	if last := len(in.spare) - 1; last >= 0 {
+		b, in.spare = in.spare[last], in.spare[:last]
+	} else {
+		b = &batch{}
+	}
+	b.arrivals = append(b.arrivals[:0], l.pending[:n]...)
+	b.lane, b.since, b.done = l, l.since, false
+	rest := copy(l.pending, l.pending[n:])
+	clear(l.pending[rest:])
+	l.pending = l.pending[:rest]
+	l.ordered = append(l.ordered, b)
+	l.busy++
+	if in.worthIt() {
+		in.work.Signal()
+	}
+	return b
+}
+
+// verified says that the worker is through with b.
+func (in *intake) verified(b *batch) {
+	in.mu.Lock()
+	b.done = true
+	b.lane.busy--
+	head := b.lane.ordered[0] == b
+	in.mu.Unlock()
+	if head {
+		in.signal()
+	}
+}
+
+// taken is what the order stage takes at once.
+type taken struct {
+	own      []host.Input
+	arrivals []arrival
+	oldest   bft.Duration // receipt of the oldest frame of a peer left behind, negative if none is
+}
+
+// take gives back the shares of what was stepped, and fills t with what is to be stepped now.
+func (in *intake) take(t *taken) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.release(t.arrivals)
+	clear(t.arrivals)
+	clear(t.own)
+	t.own = append(t.own[:0], in.own...)
+	clear(in.own)
+	in.own = in.own[:0]
+
+	t.arrivals = append(t.arrivals[:0], in.ready...)
+	clear(in.ready)
+	in.ready = in.ready[:0]
+	in.collect(&in.peers, t)
+	in.collect(&in.client, t)
+	switch l := &in.peers; {
+	case len(l.ordered) > 0:
+		t.oldest = l.ordered[0].since
+	case len(l.pending) > 0:
+		t.oldest = l.since
+	default:
+		t.oldest = -1
+	}
+}
+
+// collect moves what is verified, up to the first batch that is not, from a lane to t.
+func (in *intake) collect(l *lane, t *taken) {
+	heads := 0
+	for _, b := range l.ordered {
+		if !b.done {
+			break
+		}
+		heads++
+		for i := range b.arrivals {
+			b.arrivals[i].source.unverified--
+		}
+		t.arrivals = append(t.arrivals, b.arrivals...)
+		clear(b.arrivals)
+		in.spare = append(in.spare, b)
+	}
+	rest := copy(l.ordered, l.ordered[heads:])
+	clear(l.ordered[rest:])
+	l.ordered = l.ordered[:rest]
+}
+
+// release gives the shares of stepped arrivals back and wakes the readers that wait for them.
+func (in *intake) release(as []arrival) {
+	freed := false
+	for i := range as {
+		s := as[i].source
+		s.frames--
+		s.bytes -= as[i].size
+		s.room.Broadcast()
+		if as[i].link != nil {
+			in.clientsSize -= as[i].size
+			freed = true
+		}
+	}
+	if freed {
+		in.clientsRoom.Broadcast()
+	}
+}
+
+// close refuses everything from now on and lets readers and workers go.
+func (in *intake) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	in.work.Broadcast()
+	in.clientsRoom.Broadcast()
+	for _, s := range in.sources {
+		s.room.Broadcast()
+	}
+	for _, s := range in.links {
+		s.room.Broadcast()
+	}
+}
+
+// intakeLengths are the queue lengths that status shows.
+type intakeLengths struct{ pending, verifying, ready, clientBytes int }
+
+func (in *intake) lengths() intakeLengths {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n := intakeLengths{
+		pending: len(in.peers.pending) + len(in.client.pending), ready: len(in.ready) + len(in.own),
+		clientBytes: in.clientsSize,
+	}
+	for _, l := range []*lane{&in.peers, &in.client} {
+		for _, b := range l.ordered {
+			n.verifying += len(b.arrivals)
+		}
+	}
+	return n
+}
