@@ -39,7 +39,7 @@ func testKey(tb testing.TB, seed byte) []byte {
 func testConfig() *Config {
 	c := &Config{
 		ClusterFile: "cluster.toml", KeyFile: "key.pem", Dir: "data", Durability: Sync,
-		MemoryLimit: memoryLimitDefault, Timeouts: DefaultTimeouts(), Log: Log{Level: "info", Format: "text"},
+		MemoryLimit: MemoryLimitDefault, Timeouts: DefaultTimeouts(), Log: Log{Level: "info", Format: "text"},
 		Listen: Listen{Peer: "127.0.0.1:7000", Client: "127.0.0.1:7100", Admin: "127.0.0.1:7200"},
 	}
 	for id := bft.ReplicaID(1); id < 4; id++ {

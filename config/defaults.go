@@ -45,6 +45,6 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// memoryLimitDefault is what a replica asks its collector to stay below: four times what it
+// MemoryLimitDefault is what a replica asks its collector to stay below: four times what it
 // needs under load, half of a small ARM board.
-const memoryLimitDefault = 256 << 20
+const MemoryLimitDefault = 256 << 20

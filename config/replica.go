@@ -103,7 +103,7 @@ func parseConfig(name string, data []byte) (*Config, *file, error) {
 	f.number("replica", raw.Replica, 0, bft.ReplicasMax-1)
 	c := &Config{
 		Path: name, Replica: bft.ReplicaID(raw.Replica), ClusterFile: raw.Cluster, KeyFile: raw.Key, Dir: raw.Dir,
-		Durability: Sync, MemoryLimit: memoryLimitDefault, Listen: Listen(raw.Listen),
+		Durability: Sync, MemoryLimit: MemoryLimitDefault, Listen: Listen(raw.Listen),
 		Timeouts: DefaultTimeouts(), Log: Log{Level: "info", Format: "text"},
 	}
 	f.paths(&raw)
