@@ -102,10 +102,10 @@ func (s *stages) look() {
 			s.late()
 		}
 	case phaseSettle:
-		if view, ok := s.common(); ok {
+		if view, ok := s.common(); ok && s.caughtUp() {
 			s.settled = view
 			s.enter(phaseSteady, w.swarm.steadyOps)
-		} else if spent > 8*w.swarm.patience && w.swarm.faulty != 0 {
+		} else if spent > 8*w.swarm.patience && w.swarm.faulty != 0 && s.caughtUp() {
 			// One correct replica may have left the view alone: as long as faulty ones make up
 			// the quorum it follows from outside, and nobody owes it a view change.
 			s.lonely = true
@@ -241,6 +241,16 @@ func (s *stages) common() (bft.View, bool) {
 		view, first = st.View, false
 	}
 	return view, true
+}
+
+// caughtUp reports whether the whole core has executed everything.
+func (s *stages) caughtUp() bool {
+	for id := range s.core.All() {
+		if s.w.replicas[id].exec.Executed() != s.w.oracle.Last() {
+			return false
+		}
+	}
+	return true
 }
 
 // steady checks L2: under a correct, healed primary nobody leaves the view.

@@ -112,8 +112,10 @@ func (o *Oracle) decidedOnQuorum(r bft.ReplicaID, seq bft.SeqNum, view bft.View,
 	o.backed(r, "decides", Vote{Kind: VoteCommit, View: view, Seq: seq, Digest: digest})
 }
 
-// Durable says that r's log holds the record of a vote and was synced.
+// Durable says that r's log holds the record of a vote and was synced: r may count its own
+// vote from then on, also when a crash kept the message from leaving.
 func (o *Oracle) Durable(r bft.ReplicaID, v Vote) {
+	o.votes.backing[v] = o.votes.backing[v].With(r)
 	o.votes.durable[ballot{replica: r, kind: v.Kind, view: v.View, seq: v.Seq}] = v.Digest
 }
 
