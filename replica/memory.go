@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
@@ -97,11 +98,13 @@ func heap() uint64 {
 // logMemory prints the memory table and warns if the limit does not hold it.
 func (r *Replica) logMemory() {
 	table := MemoryTable(r.options.Membership)
-	for _, n := range table {
-		r.log.Debug("memory", "part", n.What, "at_most", mebibytes(n.Bytes), "why", n.Why)
-	}
 	sum, limit := Total(table), r.options.MemoryLimit
-	r.log.Info("memory", "part", "all together, application apart", "at_most", mebibytes(sum), "limit", mebibytes(limit))
+	var parts []any
+	for _, n := range table {
+		parts = append(parts, slog.String(n.What, mebibytes(n.Bytes)))
+	}
+	r.log.Info("memory, at most, application apart", slog.Group("parts", parts...),
+		"sum", mebibytes(sum), "limit", mebibytes(limit))
 	if limit > 0 && sum > limit {
 		r.log.Warn("the limits allow more than memory_limit: lower window, batch bytes or sessions, or raise it",
 			"at_most", mebibytes(sum), "limit", mebibytes(limit))
