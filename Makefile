@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 LDFLAGS := -s -w
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test race sim fuzz mutants golden lint bench ci clean cross
+.PHONY: help build demo test race sim fuzz mutants golden lint bench ci clean cross narrow
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ lint: ## gofmt, go vet and the rules of the house
 
 cross: ## build the programs for linux on amd64, arm64 and arm
 	@for t in amd64 arm64 arm; do echo "building for linux/$$t"; GOOS=linux GOARCH=$$t GOARM=7 $(GO) build -o /dev/null ./... || exit 1; done
+
+narrow: ## the tests of what reads bytes of others, with an int of 32 bits as on arm
+	@GOARCH=386 $(GO) test ./wire ./exec ./catchup ./host ./client ./app/... ./protocol/... ./storage/...
 
 bench: build ## throughput, latency, CPU and memory at 10 and 100 clients
 	@scripts/bench

@@ -182,11 +182,11 @@ func DecodeBody(body []byte) (t bft.Time, reqs []Request, err error) {
 	}
 	r := NewReader(body)
 	t = bft.Time(r.U64())
-	n := int(r.U32())
-	if t < 0 || n == 0 || n > bft.BatchRequestsMax || n*(requestBytesMin+4) > r.Len() {
+	count := r.U32() // held against its limit before it becomes an int, which may have 32 bits
+	if t < 0 || count == 0 || count > bft.BatchRequestsMax || int(count)*(requestBytesMin+4) > r.Len() {
 		return 0, nil, ErrMalformed
 	}
-	reqs = make([]Request, n)
+	reqs = make([]Request, count)
 	for i := range reqs {
 		raw := r.Bytes(bft.RequestBytesMax)
 		if r.Bad() {
