@@ -15,8 +15,10 @@ const (
 	// clientFramesMax lets a session's window of small requests through in one piece.
 	clientFramesMax = bft.SessionOpsMax
 	clientBytesMax  = 4 * bft.ClientFrameBytesMax
-	// clientsBytesMax bounds all clients together, however many links they make.
-	clientsBytesMax = 4 << 20
+	// clientsBytesMax bounds all clients together, however many links they make; the reserve is
+	// for those that have nothing in the pipeline yet.
+	clientsBytesMax     = 4 << 20
+	clientsReserveBytes = 2 << 20
 	// peerFramesMax holds the votes of a whole window in both phases.
 	peerFramesMax = 2 * bft.WindowSlotsMax
 	peerBytesMax  = 2 * bft.BatchBytesMax
@@ -97,6 +99,15 @@ func (in *intake) newSource() *source {
 	return s
 }
 
+// open makes the account of a client's link.
+func (in *intake) open(l transport.ClientLink) *source {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s := in.newSource()
+	in.links[l] = s
+	return s
+}
+
 // put queues an arrival and waits while its link is over its share. It reports whether the
 // arrival was taken; after close nothing is.
 func (in *intake) put(a arrival) bool {
@@ -150,15 +161,19 @@ func (in *intake) lane(a *arrival) *lane {
 	return &in.client
 }
 
+// roomFor holds an arrival against the share of its link and, for clients, against what all of
+// them may hold. A client that has nothing in the pipeline finds room in the reserve, so that
+// greedy ones do not shut the modest ones out.
 func (in *intake) roomFor(a *arrival) bool {
 	s := a.source
-	if s.frames == 0 {
-		return a.link == nil || in.clientsSize < clientsBytesMax
+	switch {
+	case a.link == nil:
+		return s.frames == 0 || s.frames < peerFramesMax && s.bytes+a.size <= peerBytesMax
+	case s.frames == 0:
+		return in.clientsSize < clientsBytesMax+clientsReserveBytes
+	default:
+		return s.frames < clientFramesMax && s.bytes+a.size <= clientBytesMax && in.clientsSize < clientsBytesMax
 	}
-	if a.link == nil {
-		return s.frames < peerFramesMax && s.bytes+a.size <= peerBytesMax
-	}
-	return s.frames < clientFramesMax && s.bytes+a.size <= clientBytesMax
 }
 
 // feed queues inputs that later stages bring back. It never blocks: every one of them answers

@@ -43,7 +43,7 @@ func MemoryTable(m *bft.Membership) []Need {
 		{"request pool", bft.PoolBytesMax + int64(m.Sessions)*bft.RequestBytesMax/16, "pending requests, and the oldest of every session"},
 		{"bodies", window * int64(m.BatchBytes), "window and one interval below it, full batches"},
 		{"votes", window * n * 256, "two phases of every member per slot"},
-		{"receive, clients", clientsBytesMax, "between links and order stage"},
+		{"receive, clients", clientsBytesMax + clientsReserveBytes, "between links and order stage"},
 		{"receive, replicas", (n - 1) * peerBytesMax, "between links and order stage"},
 		{"reply cache", int64(m.Sessions) * 1024, "small replies; at most " + strconv.Itoa(bft.SessionReplyBytesMax) + " bytes per session"},
 		{"verified requests", bft.VerifiedRequestsMax * 32, "digests of requests whose signature was checked"},

@@ -38,9 +38,7 @@ func (r receive) PeerFrame(from bft.ReplicaID, f transport.Frame) {
 }
 
 func (r receive) ClientUp(l transport.ClientLink) {
-	r.intake.mu.Lock()
-	r.intake.links[l] = r.intake.newSource()
-	r.intake.mu.Unlock()
+	r.intake.open(l)
 	r.links.addClient(l)
 }
 

@@ -93,8 +93,8 @@ func TestIntakeKeepsTheOrderOfEachLink(t *testing.T) {
 // TestIntakeBlocksOnlyTheGreedyLink: who is over its share waits, and nobody else does.
 func TestIntakeBlocksOnlyTheGreedyLink(t *testing.T) {
 	in := newIntake(1, 1, newClock(), func() {})
-	greedy, modest := in.newSource(), in.newSource()
 	link := &testLink{}
+	greedy, modest := in.open(link), in.open(&testLink{})
 	frame := func(s *source) arrival {
 		return arrival{source: s, link: link, size: 10, frame: transport.Frame{Payload: make([]byte, 10)}}
 	}
@@ -179,7 +179,8 @@ func TestClockLeavesPausesOut(t *testing.T) {
 // TestPeersGoFirst: what a peer sent does not wait behind what clients sent before.
 func TestPeersGoFirst(t *testing.T) {
 	in := newIntake(1, 1, newClock(), func() {})
-	greedy, link := in.newSource(), &testLink{}
+	link := &testLink{}
+	greedy := in.open(link)
 	for range clientFramesMax {
 		in.put(arrival{source: greedy, link: link, size: 10})
 	}
@@ -198,4 +199,43 @@ func TestPeersGoFirst(t *testing.T) {
 	if in.take(&got); len(got.arrivals) == 0 {
 		t.Fatal("the batch of clients did not come through")
 	}
+}
+
+// TestClientsTogetherAreBounded: many greedy links hold no more than all clients may, and a
+// modest one still gets through.
+func TestClientsTogetherAreBounded(t *testing.T) {
+	in := newIntake(1, 1, newClock(), func() {})
+	const size = 64 << 10
+	var greedy sync.WaitGroup
+	for i := range 100 {
+		link := &testLink{id: bft.ClientID{byte(i)}}
+		s := in.open(link)
+		greedy.Go(func() {
+			for range 3 {
+				in.put(arrival{source: s, link: link, size: size})
+			}
+		})
+	}
+	for in.lengths().clientBytes < clientsBytesMax {
+		runtime.Gosched()
+	}
+	modest, through := &testLink{}, make(chan bool)
+	go func() { through <- in.put(arrival{source: in.open(modest), link: modest, size: 10}) }()
+
+	var got taken
+	for most := 0; in.lengths().clientBytes > 0 || most == 0; {
+		most = max(most, in.lengths().clientBytes)
+		if most >= clientsBytesMax+clientsReserveBytes+size {
+			t.Fatalf("clients hold %d bytes", most)
+		}
+		if in.lengths().pending > 0 {
+			in.verified(in.claim())
+		}
+		in.take(&got)
+	}
+	if !<-through {
+		t.Fatal("a modest client was refused")
+	}
+	in.close()
+	greedy.Wait()
 }
