@@ -70,8 +70,9 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 			return usagef(cmd, "--mix: %v", err)
 		}
 	}
+	durability := ""
 	if b.a.file == "" {
-		o.Replicas = s.processes(b.a.dir)
+		o.Replicas, durability = s.processes(b.a.dir)
 	}
 	if b.history != "" {
 		file, err := os.Create(b.history)
@@ -91,6 +92,9 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 			return &failure{code: exitFailed, what: "writing the history", err: err, hint: "check that the disk has room"}
 		}
 	}
+	if durability != "" {
+		report.Config["durability"] = durability
+	}
 	report.Config["version"] = s.describe().Version
 	if b.asJSON {
 		return s.print(report)
@@ -99,20 +103,19 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 	return nil
 }
 
-// processes finds the replicas that run on this machine.
-func (s *session) processes(dir string) []bench.Process {
+// processes finds the replicas that run on this machine, and how durable they are.
+func (s *session) processes(dir string) (all []bench.Process, durability string) {
 	c, err := cluster.Open(dir, s.talk)
 	if err != nil {
 		s.sayf("no figures of the replicas: %v", err)
-		return nil
+		return nil, ""
 	}
-	var all []bench.Process
 	for _, w := range c.Layout().Replicas {
 		if w.PID != nil {
 			all = append(all, bench.Process{ID: w.ID, PID: *w.PID})
 		}
 	}
-	return all
+	return all, string(c.Replicas[0].Config.Durability)
 }
 
 func (s *session) benchReport(r *bench.Report) {

@@ -3,11 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/client"
 	"github.com/themis-bft/themis/config"
 	"github.com/themis-bft/themis/internal/cluster"
@@ -87,6 +90,10 @@ func (a *access) identity(public *config.Cluster) (*keys.Key, error) {
 		key, err := keys.Load(a.key)
 		if err != nil {
 			return nil, &failure{code: exitFailed, what: "reading " + a.key, err: err, hint: "make a key with: themis keygen FILE"}
+		}
+		// The replicas would not even shake hands with a stranger, which looks like no quorum.
+		if m := &public.Membership; !m.Open && !slices.ContainsFunc(m.Clients, func(c bft.ClientKey) bool { return c.ID == key.ClientID() }) {
+			return nil, &failure{code: exitFailed, what: fmt.Sprintf("%s does not list the client of %s", public.Path, a.key), hint: "name the key of a listed client with --key FILE"}
 		}
 		return key, nil
 	}

@@ -30,7 +30,16 @@ func (c *Cluster) Kill(id int) error {
 }
 
 // Pause stops the clock of replica id: it keeps its links and does nothing.
-func (c *Cluster) Pause(id int) error { return c.mustSignal(id, syscall.SIGSTOP) }
+func (c *Cluster) Pause(id int) error {
+	if err := c.mustSignal(id, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	p := c.Replicas[id].process()
+	if !poll(stopTime, func() bool { s, ok := p.alive(); return !ok || s.State == 'T' }) {
+		return &Error{What: fmt.Sprintf("process %d does not stop", p.PID), Hint: "it waits for its disk; see: ps -o pid,stat,wchan"}
+	}
+	return nil
+}
 
 // Resume lets a paused replica go on.
 func (c *Cluster) Resume(id int) error { return c.mustSignal(id, syscall.SIGCONT) }
