@@ -105,76 +105,79 @@ func (e edit) apply(t *testing.T, good string) string {
 	return strings.Replace(good, e.old, e.with, 1)
 }
 
+const again = "\n  hint: correct the line, then run: themis config validate themis.toml"
+
+var replicaProblems = []edit{
+	{
+		"unknown key", "peer = \"127.0.0.1:7000\"", "pear = \"127.0.0.1:7000\"",
+		"themis.toml:12: unknown key \"listen.pear\"\n  hint: did you mean \"listen.peer\"?",
+	},
+	{
+		"missing key", "key = \"key.pem\"", "#",
+		"themis.toml: missing key \"key\"\n  hint: add it, then run: themis config validate themis.toml",
+	},
+	{
+		"missing key in a table", "admin = \"127.0.0.1:7200\"", "#",
+		"themis.toml:11: missing key \"listen.admin\"\n  hint: add it, then run: themis config validate themis.toml",
+	},
+	{
+		"wrong type", "replica = 0", "replica = \"zero\"",
+		"themis.toml:4: replica: cannot decode TOML string into int64" + again,
+	},
+	{"no toml", "[listen]", "[listen", "themis.toml:11: expected ']' to close table name" + again},
+	{
+		"duplicate address", "client = \"127.0.0.1:7100\"", "client = \"127.0.0.1:7000\"",
+		"themis.toml:13: listen.client: address 127.0.0.1:7000 is used twice\n  hint: listen.peer (line 12) has it already; give each its own",
+	},
+	{
+		"duplicate dial", "dial = \"127.0.0.1:7003\"", "dial = \"127.0.0.1:7001\"",
+		"themis.toml:36: peers[2].dial: address 127.0.0.1:7001 is used twice\n  hint: peers[0].dial (line 28) has it already; give each its own",
+	},
+	{
+		"no port", "\"127.0.0.1:7100\"", "\"127.0.0.1\"",
+		"themis.toml:13: listen.client: \"127.0.0.1\" is no address\n  hint: write host:port, such as \"127.0.0.1:7000\" or \"[::1]:7000\"",
+	},
+	{
+		"port out of range", "\"127.0.0.1:7100\"", "\"127.0.0.1:70000\"",
+		"themis.toml:13: listen.client: \"127.0.0.1:70000\" is no address\n  hint: write host:port, such as \"127.0.0.1:7000\" or \"[::1]:7000\"",
+	},
+	{
+		"admin in the open", "admin = \"127.0.0.1:7200\"", "admin = \"0.0.0.0:7200\"",
+		"themis.toml:14: listen.admin: 0.0.0.0:7200 is not a loopback address\n  hint: use \"127.0.0.1:PORT\" and a tunnel: whoever reaches this address may profile the process",
+	},
+	{
+		"durability", "\"sync\"", "\"maybe\"",
+		"themis.toml:8: durability: \"maybe\" is not known\n  hint: allowed: sync, memory",
+	},
+	{
+		"duration without unit", "patience = \"400ms\"", "patience = \"400\"",
+		"themis.toml:17: timeouts.patience: \"400\" is no duration\n  hint: write a number with its unit, such as \"400ms\" or \"10s\"",
+	},
+	{
+		"duration out of range", "patience = \"400ms\"", "patience = \"1ms\"",
+		"themis.toml:17: timeouts.patience: 1ms is out of range (10ms to 1h0m0s)" + again,
+	},
+	{
+		"doubling ends before it begins", "patience_max = \"30s\"", "patience_max = \"100ms\"",
+		"themis.toml:19: timeouts.patience_max: 100ms is less than patience (400ms) or new_view (400ms)\n  hint: it is where the doubling of patience and new_view ends",
+	},
+	{
+		"size", "\"256MiB\"", "\"256\"",
+		"themis.toml:9: memory_limit: \"256\" is no size\n  hint: write a number with its unit, such as \"128KiB\" or \"64MiB\"",
+	},
+	{
+		"peer twice", "id = 2", "id = 1",
+		"themis.toml:31: peers[1].id: replica 1 is listed twice\n  hint: it stands in line 27 already",
+	},
+	{
+		"itself", "id = 3", "id = 0",
+		"themis.toml:35: peers[2].id: replica 0 is this one\n  hint: list the other replicas only",
+	},
+}
+
 func TestReplicaProblems(t *testing.T) {
-	const again = "\n  hint: correct the line, then run: themis config validate themis.toml"
 	good := string(Render(testConfig()))
-	for _, e := range []edit{
-		{
-			"unknown key", "peer = \"127.0.0.1:7000\"", "pear = \"127.0.0.1:7000\"",
-			"themis.toml:12: unknown key \"listen.pear\"\n  hint: did you mean \"listen.peer\"?",
-		},
-		{
-			"missing key", "key = \"key.pem\"", "#",
-			"themis.toml: missing key \"key\"\n  hint: add it, then run: themis config validate themis.toml",
-		},
-		{
-			"missing key in a table", "admin = \"127.0.0.1:7200\"", "#",
-			"themis.toml:11: missing key \"listen.admin\"\n  hint: add it, then run: themis config validate themis.toml",
-		},
-		{
-			"wrong type", "replica = 0", "replica = \"zero\"",
-			"themis.toml:4: replica: cannot decode TOML string into int64" + again,
-		},
-		{"no toml", "[listen]", "[listen", "themis.toml:11: expected ']' to close table name" + again},
-		{
-			"duplicate address", "client = \"127.0.0.1:7100\"", "client = \"127.0.0.1:7000\"",
-			"themis.toml:13: listen.client: address 127.0.0.1:7000 is used twice\n  hint: listen.peer (line 12) has it already; give each its own",
-		},
-		{
-			"duplicate dial", "dial = \"127.0.0.1:7003\"", "dial = \"127.0.0.1:7001\"",
-			"themis.toml:36: peers[2].dial: address 127.0.0.1:7001 is used twice\n  hint: peers[0].dial (line 28) has it already; give each its own",
-		},
-		{
-			"no port", "\"127.0.0.1:7100\"", "\"127.0.0.1\"",
-			"themis.toml:13: listen.client: \"127.0.0.1\" is no address\n  hint: write host:port, such as \"127.0.0.1:7000\" or \"[::1]:7000\"",
-		},
-		{
-			"port out of range", "\"127.0.0.1:7100\"", "\"127.0.0.1:70000\"",
-			"themis.toml:13: listen.client: \"127.0.0.1:70000\" is no address\n  hint: write host:port, such as \"127.0.0.1:7000\" or \"[::1]:7000\"",
-		},
-		{
-			"admin in the open", "admin = \"127.0.0.1:7200\"", "admin = \"0.0.0.0:7200\"",
-			"themis.toml:14: listen.admin: 0.0.0.0:7200 is not a loopback address\n  hint: use \"127.0.0.1:PORT\" and a tunnel: whoever reaches this address may profile the process",
-		},
-		{
-			"durability", "\"sync\"", "\"maybe\"",
-			"themis.toml:8: durability: \"maybe\" is not known\n  hint: allowed: sync, memory",
-		},
-		{
-			"duration without unit", "patience = \"400ms\"", "patience = \"400\"",
-			"themis.toml:17: timeouts.patience: \"400\" is no duration\n  hint: write a number with its unit, such as \"400ms\" or \"10s\"",
-		},
-		{
-			"duration out of range", "patience = \"400ms\"", "patience = \"1ms\"",
-			"themis.toml:17: timeouts.patience: 1ms is out of range (10ms to 1h0m0s)" + again,
-		},
-		{
-			"doubling ends before it begins", "patience_max = \"30s\"", "patience_max = \"100ms\"",
-			"themis.toml:19: timeouts.patience_max: 100ms is less than patience (400ms) or new_view (400ms)\n  hint: it is where the doubling of patience and new_view ends",
-		},
-		{
-			"size", "\"256MiB\"", "\"256\"",
-			"themis.toml:9: memory_limit: \"256\" is no size\n  hint: write a number with its unit, such as \"128KiB\" or \"64MiB\"",
-		},
-		{
-			"peer twice", "id = 2", "id = 1",
-			"themis.toml:31: peers[1].id: replica 1 is listed twice\n  hint: it stands in line 27 already",
-		},
-		{
-			"itself", "id = 3", "id = 0",
-			"themis.toml:35: peers[2].id: replica 0 is this one\n  hint: list the other replicas only",
-		},
-	} {
+	for _, e := range replicaProblems {
 		t.Run(e.name, func(t *testing.T) {
 			_, err := Parse("themis.toml", []byte(e.apply(t, good)))
 			if err == nil || err.Error() != e.want {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/cluster"
 	"github.com/themis-bft/themis/internal/lying"
 )
@@ -168,8 +168,10 @@ func state(r *cluster.Condition) string {
 func (s *session) clusterLogs() *cobra.Command {
 	var dir string
 	var lines int
+	var asJSON bool
 	cmd := &cobra.Command{Use: "logs [R]…", Short: "Print the end of the replicas' logs", Args: takes(0, -1, "replicas")}
 	dirFlag(cmd, &dir)
+	jsonFlag(cmd, &asJSON)
 	cmd.Flags().IntVar(&lines, "lines", 20, "how many lines of each")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := cluster.Open(dir, s.talk)
@@ -180,8 +182,16 @@ func (s *session) clusterLogs() *cobra.Command {
 			if len(args) > 0 && !slices.ContainsFunc(args, func(a string) bool { return strings.TrimPrefix(a, "r") == strconv.Itoa(int(r.ID)) }) {
 				continue
 			}
-			if err := s.tail(c.LogPath(r.ID), r.ID, lines); err != nil {
+			last, err := tail(c.LogPath(r.ID), lines)
+			if err != nil {
 				return &failure{code: exitFailed, what: "reading the log", err: err, hint: "a replica that never ran has none; see: themis cluster status --dir " + dir}
+			}
+			for _, text := range last {
+				if !asJSON {
+					s.line("%s  %s", r.ID, text)
+				} else if err := s.print(map[string]any{"id": r.ID, "line": text}); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -192,25 +202,23 @@ func (s *session) clusterLogs() *cobra.Command {
 // logTailBytes is how much of a log is read for its last lines.
 const logTailBytes = 1 << 20
 
-func (s *session) tail(path string, id bft.ReplicaID, lines int) error {
+// tail returns the last lines of a file.
+func tail(path string, lines int) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	size, err := f.Seek(0, 2)
-	if err != nil {
-		return err
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return nil, err
 	}
 	b := make([]byte, min(size, logTailBytes))
 	if _, err := f.ReadAt(b, size-int64(len(b))); err != nil {
-		return err
+		return nil, err
 	}
 	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	for _, l := range all[max(0, len(all)-lines):] {
-		s.line("%s  %s", id, l)
-	}
-	return nil
+	return all[max(0, len(all)-max(lines, 0)):], nil
 }
 
 // clusterVerb is a command that does one thing to one replica.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -18,28 +19,43 @@ func (s *session) configCommand() *cobra.Command {
 
 func (s *session) configValidate() *cobra.Command {
 	var dir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "validate [FILE]…", Short: "Check themis.toml and cluster.toml files, or all of a directory", Args: takes(0, -1, "files"),
 	}
 	dirFlag(cmd, &dir)
+	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(_ *cobra.Command, files []string) error {
-		if len(files) == 0 {
-			c, err := cluster.Open(dir, s.talk)
-			if err != nil {
-				return err
-			}
-			s.sayf("%s and %d replicas are well", c.Public.Path, len(c.Replicas))
-			return nil
+		err := s.validate(dir, files)
+		var problems config.Problems
+		if !asJSON || err != nil && !errors.As(err, &problems) {
+			return err
 		}
-		for _, f := range files {
-			if _, _, err := load(f); err != nil {
-				return err
-			}
-			s.sayf("%s is well", f)
+		found := make([]map[string]any, 0, len(problems))
+		for _, p := range problems {
+			found = append(found, map[string]any{"file": p.File, "line": p.Line, "what": p.What, "hint": p.Hint})
 		}
-		return nil
+		return errors.Join(s.print(map[string]any{"ok": err == nil, "problems": found}), err)
 	}
 	return cmd
+}
+
+// validate checks files, or the whole directory if none is named.
+func (s *session) validate(dir string, files []string) error {
+	if len(files) == 0 {
+		c, err := cluster.Open(dir, s.talk)
+		if err == nil {
+			s.sayf("%s and %d replicas are well", c.Public.Path, len(c.Replicas))
+		}
+		return err
+	}
+	for _, f := range files {
+		if _, _, err := load(f); err != nil {
+			return err
+		}
+		s.sayf("%s is well", f)
+	}
+	return nil
 }
 
 // load reads a file of either kind, which its contents tell: a replica's names a replica.

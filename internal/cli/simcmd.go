@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"runtime"
 	"slices"
@@ -126,10 +127,12 @@ func (s *session) simReport(r *sim.Report) {
 
 func (s *session) simReplay() *cobra.Command {
 	var o sim.Options
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "replay SEED", Short: "Run one seed and print what happened as a message chart", Args: takes(1, 1, "a SEED"),
 	}
 	simFlags(cmd, &o)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one line of JSON instead of the chart")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		seed, err := strconv.ParseUint(args[0], 10, 64)
 		if err != nil {
@@ -139,9 +142,19 @@ func (s *session) simReplay() *cobra.Command {
 			return err
 		}
 		o.From, o.To, o.Jobs = seed, seed, 1
-		result, err := sim.Replay(s.out, o, seed)
+		chart := s.out
+		if asJSON {
+			chart = io.Discard
+		}
+		result, err := sim.Replay(chart, o, seed)
 		if err != nil {
 			return &failure{code: exitFailed, err: err, hint: "see: themis sim replay --help"}
+		}
+		if asJSON {
+			violations := append([]sim.Failure{}, result.Violations...)
+			if err := s.print(map[string]any{"seed": seed, "violations": violations, "events": result.Events, "trace_hash": fmt.Sprintf("%016x", result.Hash)}); err != nil {
+				return err
+			}
 		}
 		if len(result.Violations) > 0 {
 			v := result.Violations[0]
