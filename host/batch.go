@@ -32,6 +32,12 @@ func (p *pool) batch(into [][]byte, countMax, bytesMax int) [][]byte {
 	return into
 }
 
+// overLimits reports whether a body of so many requests and bytes is more than the pool of a
+// correct primary makes: what a replica keeps per slot is counted in such batches.
+func overLimits(m *bft.Membership, requests, size int) bool {
+	return requests > max(m.BatchCount, 1) || requests > 1 && size > m.BatchBytes
+}
+
 // What a batch costs beyond its envelopes: its head, and the length before each envelope.
 const (
 	batchHeaderBytes = 12

@@ -3,6 +3,7 @@ package host
 import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/catchup"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -98,13 +99,15 @@ func (n *Node) absorbCheckpoints(e *protocol.Effects, out *Output) {
 }
 
 // checkpoint takes a checkpoint of the execute stage: peers may fetch it, the protocol votes
-// for it. Execution that got to the target of a transfer by itself ends the transfer.
+// for it. Execution that got to the target of a transfer by itself ends the transfer, unless it
+// was execution in a state that has diverged, which got nowhere.
 func (n *Node) checkpoint(in Checkpoint, out *Output) {
 	t := &n.transfer
 	seq, digest := in.Held.Seq(), in.Held.Digest()
 	t.server.Hold(in.Held)
 	target := t.fetcher.Target()
-	if t.fetcher.Active() && (seq > target.Seq || seq == target.Seq && digest == target.Digest) {
+	beyond := seq > target.Seq && (!n.view().Diverged || mutant.On("transfer-ended-by-diverged"))
+	if t.fetcher.Active() && (beyond || seq == target.Seq && digest == target.Digest) {
 		t.fetcher.Stop()
 	}
 	n.step(protocol.Executed{Seq: seq, Digest: digest}, out)

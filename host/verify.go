@@ -3,6 +3,7 @@ package host
 import (
 	"github.com/themis-bft/themis/auth"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -76,7 +77,7 @@ func (v *Verifier) message(from bft.ReplicaID, kind wire.Kind, payload []byte, w
 	return PeerMessage{good}
 }
 
-// body verifies a proposed batch: form, time, then every request.
+// body verifies a proposed batch: form, size, time, then every request.
 func (v *Verifier) body(body []byte, wall bft.Time) protocol.Reason {
 	t, reqs, err := wire.DecodeBody(body)
 	if err != nil {
@@ -84,6 +85,9 @@ func (v *Verifier) body(body []byte, wall bft.Time) protocol.Reason {
 	}
 	if len(reqs) == 0 {
 		return protocol.ReasonNone // the null batch proposes nothing, no time either
+	}
+	if overLimits(v.membership, len(reqs), len(body)) && !mutant.On("verify-batch-limits-skipped") {
+		return protocol.ReasonLimit
 	}
 	if !v.near(t, wall) {
 		return protocol.ReasonBadTime
