@@ -35,7 +35,7 @@ func connect(ctx context.Context, o *Options) (*fleet, error) {
 	}
 	f := &fleet{o: o, clients: make([]*client.Client, o.Clients)}
 	for range booksMax {
-		f.books = append(f.books, newBook())
+		f.books = append(f.books, newBook(o.Rate > 0))
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout+time.Duration(o.Clients)*50*time.Millisecond)
 	defer cancel()

@@ -18,35 +18,51 @@ const booksMax = 16
 // latencyMax is the longest latency that the histogram tells apart, in microseconds.
 const latencyMax = 120_000_000
 
-// book is a histogram and a count of errors. It counts only operations that began after the
-// warm-up and ended before the end.
+// book is a histogram and the counts of one measurement. Throughput is what was answered between
+// its begin and its end. Latency is that of the same operations in the closed loop; in the open
+// loop it is that of the operations which arrived in this time, also of those answered later:
+// who leaves out the ones that wait longest measures nothing under overload.
 type book struct {
-	mu     sync.Mutex
-	hist   *hdrhistogram.Histogram
-	errors uint64
-	open   bool
-	since  time.Time
+	mu           sync.Mutex
+	arrivals     bool // latency goes by arrival
+	hist         *hdrhistogram.Histogram
+	done, errors uint64
+	since, until time.Time
 }
 
-func newBook() *book { return &book{hist: hdrhistogram.New(1, latencyMax, 3)} }
+func newBook(arrivals bool) *book {
+	return &book{arrivals: arrivals, hist: hdrhistogram.New(1, latencyMax, 3)}
+}
 
 func (b *book) begin(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.open, b.since = true, t
+	b.since = t
 }
 
-func (b *book) end() {
+func (b *book) end(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.open = false
+	b.until = t
+}
+
+// covers reports whether an instant lies in the measurement.
+func (b *book) covers(t time.Time) bool {
+	return !b.since.IsZero() && !t.Before(b.since) && (b.until.IsZero() || t.Before(b.until))
 }
 
 func (b *book) add(begin, end time.Time, good bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	counted := b.covers(end)
+	if good && counted {
+		b.done++
+	}
+	if b.arrivals {
+		counted = b.covers(begin)
+	}
 	switch {
-	case !b.open || begin.Before(b.since):
+	case !counted:
 	case !good:
 		b.errors++
 	default:
@@ -95,10 +111,11 @@ func (f *fleet) run(ctx context.Context) (*Report, error) {
 		b.begin(begin)
 	}
 	pause(running, f.o.Duration)
+	end := time.Now()
 	for _, b := range f.books {
-		b.end()
+		b.end(end)
 	}
-	seconds, after := time.Since(begin).Seconds(), measure(f.o.Replicas)
+	seconds, after := end.Sub(begin).Seconds(), measure(f.o.Replicas)
 	memory := f.memory()
 	stop()
 	all.Wait()
@@ -130,13 +147,13 @@ func (f *fleet) report(seconds float64) *Report {
 	for _, b := range f.books {
 		sum.Merge(b.hist)
 		r.Errors += b.errors
+		r.Requests += b.done
 	}
 	for _, c := range f.clients {
 		for id, s := range c.Stats().Replicas {
 			r.Deviations[id] += s.Deviations
 		}
 	}
-	r.Requests = uint64(sum.TotalCount())
 	r.Throughput = float64(r.Requests) / seconds
 	r.Latency = Latency{
 		Mean: sum.Mean(), P50: sum.ValueAtQuantile(50), P90: sum.ValueAtQuantile(90),
