@@ -67,6 +67,8 @@ func Campaign(o Options) (Report, error) {
 	for s := range sometimesCount {
 		rep.Sometimes[s.String()] = 0
 	}
+	// A run allocates much and keeps nothing, so that a lazy collector saves a sixth of the time.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	results := make(chan Result, max(o.Jobs, 1))
 	var failed error
 	go produce(o, results, &failed)

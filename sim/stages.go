@@ -105,9 +105,9 @@ func (s *stages) look() {
 		if view, ok := s.common(); ok && s.caughtUp() {
 			s.settled = view
 			s.enter(phaseSteady, w.swarm.steadyOps)
-		} else if spent > 8*w.swarm.patience && w.swarm.faulty != 0 && s.caughtUp() {
-			// One correct replica may have left the view alone: as long as faulty ones make up
-			// the quorum it follows from outside, and nobody owes it a view change.
+		} else if spent > 8*w.swarm.patience && s.caughtUp() {
+			// One correct replica may have left the view alone: as long as nothing is asked of
+			// the others, or faulty ones make up the quorum, nobody owes it a view change.
 			s.lonely = true
 			s.enter(phaseSteady, w.swarm.steadyOps)
 		} else if spent > s.live.Bound {
@@ -204,6 +204,7 @@ func (s *stages) relink() {
 // late reports who waits beyond the bound.
 func (s *stages) late() {
 	w := s.w
+	w.oracle.Complain("L1", "after %d ms not all is answered: %s", (w.now-s.live.Healed)/bft.Millisecond, s.standings())
 	for _, c := range w.clients {
 		if c.faulty != nil {
 			continue
@@ -215,7 +216,6 @@ func (s *stages) late() {
 			w.oracle.Complain("L1", "client %d cannot begin its operations", c.index)
 		}
 	}
-	w.oracle.Complain("L1", "replicas: %s", s.standings())
 	w.ended = true
 }
 

@@ -48,6 +48,9 @@ func draw(r *rng.Source, o Options) swarm {
 	if count < 0 {
 		count = r.Intn(s.f + 1)
 	}
+	if count > 0 && r.Intn(2) == 0 { // the first primaries matter most
+		s.faulty = s.faulty.With(bft.ReplicaID(r.Intn(2)))
+	}
 	for s.faulty.Len() < min(count, n) {
 		s.faulty = s.faulty.With(bft.ReplicaID(r.Intn(n)))
 	}
@@ -97,11 +100,12 @@ func (s *swarm) drawWork(r *rng.Source) {
 		s.faultyClients = 1
 	}
 	s.outstanding = int(r.Between(1, 8))
+	s.outstanding = min(s.outstanding, 16/s.clients)
 	s.bundle = 1
 	if r.Intn(3) == 0 {
 		s.bundle = int(r.Between(2, 4))
 	}
-	s.keys = int(r.Between(2, 5))
+	s.keys = int(r.Between(3, 8))
 	s.thinkTime = r.Between(0, 40) * int64(bft.Millisecond)
 	s.calmOps = int(r.Between(4, 10))
 	s.stormOps = int(r.Between(30, 70))

@@ -16,7 +16,7 @@ type workload struct {
 	w      *world
 	rand   *rng.Source
 	serial int
-	done   []check.Operation
+	done   []*call
 	values []string // recently written, for compare-and-swap
 }
 
@@ -89,32 +89,49 @@ func (l *workload) finish(k *call, value []byte, err error) {
 	if err == client.ErrNoQuorum || k.scan {
 		return // it never happened, or it spans keys: S5 holds it against the canonical log
 	}
-	op := &k.op
-	op.Known = err == nil
-	if !op.Known {
+	if err == nil {
+		k.learn(value)
+	} else {
 		l.w.watch.hit(outcomeUnknown)
-	} else if res, bad := kv.ParseResult(value); bad == nil {
-		op.Found = res.Code == kv.Found || res.Code == kv.Done
-		op.Result = string(res.Value)
-		if op.Action != check.Get {
-			op.Result = ""
-		}
 	}
-	l.done = append(l.done, *op)
+	l.done = append(l.done, k)
 }
 
-// history is every call that happened or may have happened, also those without an answer.
+// learn enters the result of a call.
+func (k *call) learn(value []byte) {
+	k.op.Known = true
+	if res, err := kv.ParseResult(value); err == nil {
+		k.op.Found = res.Code == kv.Found || res.Code == kv.Done
+		if k.op.Action == check.Get {
+			k.op.Result = string(res.Value)
+		}
+	}
+}
+
+// history is every call that happened or may have happened. Of a call without an answer the
+// canonical log tells the outcome; when its client could have learned it nobody knows, so that
+// it returns at the end of time. What the log does not hold took no effect.
 func (l *workload) history() []check.Operation {
-	h := l.done
+	all := l.done
 	for _, c := range l.w.clients {
-		if c.faulty != nil {
+		if c.faulty == nil {
+			all = append(all, callsOf(c)...)
+		}
+	}
+	var h []check.Operation
+	for _, k := range all {
+		if k.scan {
 			continue
 		}
-		for _, k := range callsOf(c) {
-			if !k.scan {
-				h = append(h, k.op)
+		if !k.op.Known {
+			result, ran := l.w.oracle.Outcome(l.w.clients[k.op.Client].id, k.session, k.number)
+			if !ran {
+				continue
 			}
+			k.learn(result)
+			k.op.Return = client.Never
 		}
+		h = append(h, k.op)
 	}
 	return h
 }

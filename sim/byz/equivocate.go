@@ -97,8 +97,6 @@ func (s *twoFaced) Observe(e *Env, from, _ bft.ReplicaID, m protocol.Message) {
 		return
 	}
 	s.said[key] = true
-	if e.primary(p.View) != e.Self {
-		e.Send(Parcel{To: from, Msg: &pbft.Prepare{View: p.View, Seq: p.Seq, Digest: p.Digest}})
-	}
+	e.Send(Parcel{To: from, Msg: &pbft.Prepare{View: p.View, Seq: p.Seq, Digest: p.Digest}}) // as primary it may not
 	e.Send(Parcel{To: from, Msg: &pbft.Commit{View: p.View, Seq: p.Seq, Digest: p.Digest}})
 }

@@ -110,7 +110,7 @@ type falseNewView struct {
 	how int
 }
 
-func newFalseNewView(r *rng.Source) Strategy { return &falseNewView{how: r.Intn(5)} }
+func newFalseNewView(r *rng.Source) Strategy { return &falseNewView{how: r.Intn(6)} }
 
 // Outgoing changes own NEW-VIEWs.
 func (s *falseNewView) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
@@ -127,6 +127,12 @@ func (s *falseNewView) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 		c.Choices[e.Rand.Intn(n)].Digest = bft.NullDigest
 	case s.how == 2 && n > 0:
 		c.Choices = c.Choices[:n-1]
+	case s.how == 5: // it follows from the set, but nobody signed such a set
+		c.Start, c.Choices = 0, nil
+		for _, vc := range c.Set {
+			vc.P, vc.Q = nil, nil
+			c.Start = max(c.Start, vc.Base.Seq)
+		}
 	case s.how == 3:
 		c.Start += e.Membership.CheckpointEvery
 	default:

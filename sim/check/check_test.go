@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,9 +37,7 @@ func run(client byte, op, result string) Run {
 
 // good plays a short correct history: three replicas vote, two of them execute.
 func good(o *Oracle) {
-	q := request(1, 5, 1, "a", "b")
 	o.Signed(&q)
-	d, b := body(1, q)
 	for r := range bft.ReplicaID(3) {
 		o.Cast(r, Vote{Kind: VotePrepare, View: 0, Seq: 1, Digest: d})
 		o.Cast(r, Vote{Kind: VoteCheckpoint, Seq: 4, Digest: digest(4)})
@@ -64,21 +63,31 @@ func good(o *Oracle) {
 	o.Linearizable([]Operation{{Action: Put, Key: "k", Value: "v", Call: 1, Return: 2, Known: true, Found: true}})
 }
 
-func TestCanaries(t *testing.T) {
-	q := request(1, 5, 1, "a", "b")
-	d, b := body(1, q)
-	otherD, otherB := body(2, q)
-	forged := request(2, 5, 1, "z")
-	forgedD, forgedB := body(3, forged)
-	again, againB := body(4, q)
-	slot2 := func(o *Oracle, d bft.Digest, b []byte, runs ...Run) {
-		o.Ordered(0, 2, 0, d, b)
-		o.Ran(0, 2, runs)
-	}
-	tests := []struct {
-		name, checker string
-		spoil         func(o *Oracle)
-	}{
+type canary struct {
+	name, checker string
+	spoil         func(o *Oracle)
+}
+
+// The same batch twice at other times, another batch, and one that its client never signed.
+var (
+	q                = request(1, 5, 1, "a", "b")
+	d, b             = body(1, q)
+	otherD, otherB   = body(2, q)
+	forgedD, forgedB = body(3, request(2, 5, 1, "z"))
+	again, againB    = body(4, q)
+)
+
+func slot2(o *Oracle, d bft.Digest, b []byte, runs ...Run) {
+	o.Ordered(0, 2, 0, d, b)
+	o.Ran(0, 2, runs)
+}
+
+func canaries() []canary {
+	return slices.Concat(ofExecution(), ofClients(), ofVotes(), ofHistories())
+}
+
+func ofExecution() []canary {
+	return []canary{
 		{"another batch in a slot", "S1", func(o *Oracle) { o.log.position[2] = 0; o.Ordered(2, 1, 0, otherD, otherB) }},
 		{"another result", "S1", func(o *Oracle) {
 			o.Ordered(2, 1, 0, d, b)
@@ -93,6 +102,11 @@ func TestCanaries(t *testing.T) {
 		{"bytes of another digest", "S3", func(o *Oracle) { o.Ordered(0, 2, 0, digest(7), againB) }},
 		{"an operation twice", "S4", func(o *Oracle) { slot2(o, again, againB, run(1, "a", "x")) }},
 		{"an operation from nowhere", "S4", func(o *Oracle) { slot2(o, again, againB, run(1, "invented", "x")) }},
+	}
+}
+
+func ofClients() []canary {
+	return []canary{
 		{"another answer to a repeat", "S4", func(o *Oracle) {
 			o.Answered(0, &wire.Reply{Client: bft.ClientID{1}, Session: 5, Number: 2, Result: []byte("WRONG")})
 		}},
@@ -108,6 +122,11 @@ func TestCanaries(t *testing.T) {
 		{"two stable digests", "S7c", func(o *Oracle) { o.Stable(2, 4, digest(9)) }},
 		{"a view that goes back", "S7d", func(o *Oracle) { o.Shows(0, Progress{View: 0, Stable: 4}) }},
 		{"a checkpoint that goes back", "S7d", func(o *Oracle) { o.Shows(0, Progress{View: 1, Stable: 0}) }},
+	}
+}
+
+func ofVotes() []canary {
+	return []canary{
 		{"two votes", "S7f", func(o *Oracle) { o.Cast(0, Vote{Kind: VotePrepare, Seq: 1, Digest: otherD}) }},
 		{"a vote that is not synced", "S7g", func(o *Oracle) { o.MustBeDurable(2, Vote{Kind: VotePrepare, Seq: 1, Digest: d}) }},
 		{"prepared by too few", "S7q", func(o *Oracle) {
@@ -120,6 +139,11 @@ func TestCanaries(t *testing.T) {
 		{"two states at the end", "S9", func(o *Oracle) {
 			o.Final([]Ends{{Replica: 0, Executed: 1, State: digest(1)}, {Replica: 1, Executed: 1, State: digest(2)}})
 		}},
+	}
+}
+
+func ofHistories() []canary {
+	return []canary{
 		{"a late answer", "L1", func(o *Oracle) { o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 121, true) }},
 		{"no answer", "L1", func(o *Oracle) { o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 60, false) }},
 		{"a needless view change", "L2", func(o *Oracle) { o.Stays(0, 3, 4) }},
@@ -138,7 +162,10 @@ func TestCanaries(t *testing.T) {
 			})
 		}},
 	}
-	for _, tt := range tests {
+}
+
+func TestCanaries(t *testing.T) {
+	for _, tt := range canaries() {
 		t.Run(tt.checker+" "+tt.name, func(t *testing.T) {
 			o := New(Config{N: 4, F: 1})
 			good(o)

@@ -86,6 +86,13 @@ func (o *Oracle) Answered(r bft.ReplicaID, rep *wire.Reply) {
 	}
 }
 
+// Outcome is what became of an operation in the canonical log, for the clients that never
+// learned it: its result, or that it was not executed until now.
+func (o *Oracle) Outcome(client bft.ClientID, session, n uint64) (result []byte, ran bool) {
+	result, ran = o.clients.results[number{client: client, session: session, n: n}]
+	return result, ran
+}
+
 // Opened says that a correct client took session for the OPEN with this nonce (S5).
 func (o *Oracle) Opened(client bft.ClientID, nonce, session uint64) {
 	seq, ok := o.clients.opens[number{client: client, n: nonce}]

@@ -13,9 +13,6 @@ type Liveness struct {
 // Completes checks L1 for one request: called at healed, answered at done (or still waiting
 // at the end).
 func (o *Oracle) Completes(l Liveness, client bft.ClientID, called, done bft.Duration, answered bool) {
-	if o.cfg.SafetyOnly {
-		return
-	}
 	from := max(called, l.Healed)
 	if !answered || done-from > l.Bound {
 		o.Complain("L1", "a request of client %v waits %d ms after the healing, the bound is %d ms (answered: %v)",
@@ -26,14 +23,14 @@ func (o *Oracle) Completes(l Liveness, client bft.ClientID, called, done bft.Dur
 // Stays checks L2: with a correct primary, after the healing and once the first view in common
 // is reached, no view is left any more.
 func (o *Oracle) Stays(r bft.ReplicaID, settled, now bft.View) {
-	if !o.cfg.SafetyOnly && now != settled {
+	if now != settled {
 		o.Complain("L2", "%v is in view %d; the healed cluster had settled in view %d under a correct primary", r, now, settled)
 	}
 }
 
 // Busy checks V1: a phase in which nothing was executed shows nothing.
 func (o *Oracle) Busy(phase string, commits, least int) {
-	if !o.cfg.SafetyOnly && commits < least {
+	if commits < least {
 		o.Complain("V1", "only %d slots were executed in the phase %q, at least %d are needed", commits, phase, least)
 	}
 }
