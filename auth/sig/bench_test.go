@@ -13,7 +13,7 @@ import (
 func BenchmarkVerifyClients(b *testing.B) {
 	for _, n := range []int{1, 2, 4, 8, 32, 128} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			v, items, ok := &Verifier{open: true}, make([]auth.Item, n), make([]bool, n)
+			v, items, ok := &Verifier{open: true, keys: &keyCache{}}, make([]auth.Item, n), make([]bool, n)
 			for i := range items {
 				k := ed25519.NewKeyFromSeed(append([]byte{byte(i)}, make([]byte, 31)...))
 				msg := append(make([]byte, 200), byte(i))

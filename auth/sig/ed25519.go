@@ -33,29 +33,28 @@ func (k edKey) verify(msg, sig []byte) bool {
 }
 
 // edVerify verifies with a client's identifier, which is its key.
-func edVerify(id bft.ClientID, msg, sig []byte) bool {
-	return voi.VerifyWithOptions(id[:], msg, sig, zip215)
-}
-
-// isEdKey reports whether id is the encoding of a point, so that it can be somebody's key.
-func isEdKey(id bft.ClientID) bool {
-	_, err := voi.NewExpandedPublicKey(id[:])
-	return err == nil
+func (c *keyCache) edVerify(id bft.ClientID, msg, sig []byte) bool {
+	k := c.get(id)
+	return k != nil && voi.VerifyExpandedWithOptions(k, msg, sig, zip215)
 }
 
 // edVerifyMany verifies the items at the given positions and reports in ok which are good.
-func edVerifyMany(items []auth.Item, at []int, ok []bool) bool {
+func (c *keyCache) edVerifyMany(items []auth.Item, at []int, ok []bool) bool {
 	all := true
 	if len(at) < batchItemsMin {
 		for _, i := range at {
-			ok[i] = edVerify(items[i].Client, items[i].Msg, items[i].Sig)
+			ok[i] = c.edVerify(items[i].Client, items[i].Msg, items[i].Sig)
 			all = all && ok[i]
 		}
 		return all
 	}
 	batch := voi.NewBatchVerifierWithCapacity(len(at))
 	for _, i := range at {
-		batch.AddWithOptions(items[i].Client[:], items[i].Msg, items[i].Sig, zip215)
+		if k := c.get(items[i].Client); k != nil {
+			batch.AddExpandedWithOptions(k, items[i].Msg, items[i].Sig, zip215)
+		} else {
+			batch.AddWithOptions(items[i].Client[:], items[i].Msg, items[i].Sig, zip215) // no key: it fails there
+		}
 	}
 	all, each := batch.Verify(nil)
 	for j, i := range at {

@@ -12,6 +12,7 @@ type Verifier struct {
 	replicas []publicKey
 	listed   map[bft.ClientID]publicKey // nil value: Ed25519, verified from the identifier
 	open     bool
+	keys     *keyCache
 }
 
 var _ auth.Verifier = (*Verifier)(nil)
@@ -20,7 +21,7 @@ var _ auth.Verifier = (*Verifier)(nil)
 // client's scheme is that of its key. In an open cluster every other identifier is taken as an
 // Ed25519 key. The error names the member that is at fault.
 func New(m *bft.Membership) (*Verifier, error) {
-	v := &Verifier{listed: make(map[bft.ClientID]publicKey, len(m.Clients)), open: m.Open}
+	v := &Verifier{listed: make(map[bft.ClientID]publicKey, len(m.Clients)), open: m.Open, keys: &keyCache{}}
 	seen := make(map[bft.ClientID]int, len(m.Replicas))
 	for i, r := range m.Replicas {
 		p, err := parsePublic(r.Key)
@@ -67,7 +68,7 @@ func (v *Verifier) VerifyClient(id bft.ClientID, msg, sig []byte) bool {
 	case key != nil:
 		return key.verify(msg, sig)
 	case listed || v.open:
-		return edVerify(id, msg, sig)
+		return v.keys.edVerify(id, msg, sig)
 	}
 	return false
 }
@@ -87,7 +88,7 @@ func (v *Verifier) VerifyClients(items []auth.Item, ok []bool) bool {
 		ok[i] = key != nil && key.verify(it.Msg, it.Sig)
 		all = all && ok[i]
 	}
-	return edVerifyMany(items, batch, ok) && all
+	return v.keys.edVerifyMany(items, batch, ok) && all
 }
 
 // Admits reports whether a client may open a session.
@@ -95,5 +96,5 @@ func (v *Verifier) Admits(id bft.ClientID) (admitted, listed bool) {
 	if _, listed = v.listed[id]; listed {
 		return true, true
 	}
-	return v.open && isEdKey(id), false
+	return v.open && v.keys.get(id) != nil, false
 }
