@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -11,14 +12,22 @@ var (
 	countFlag = flag.Int("seeds", 0, "run so many seeds")
 	nFlag     = flag.Int("n", 4, "replicas of -seed and -seeds")
 	byzFlag   = flag.Int("byz", -1, "faulty replicas of -seed and -seeds")
+	liesFlag  = flag.String("strategies", "", "comma-separated strategies of -seed and -seeds, instead of all")
 )
+
+func lies() []string {
+	if *liesFlag == "" {
+		return nil
+	}
+	return strings.Split(*liesFlag, ",")
+}
 
 // TestSeed replays one seed: go test ./sim -run TestSeed -seed 17 -v.
 func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
 		t.Skip("no -seed was given")
 	}
-	o := Options{Protocol: "pbft", Replicas: *nFlag, Byzantine: *byzFlag}
+	o := Options{Protocol: "pbft", Replicas: *nFlag, Byzantine: *byzFlag, Strategies: lies()}
 	res, err := Replay(os.Stdout, o, *seedFlag)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +45,7 @@ func TestSeeds(t *testing.T) {
 	from := max(*seedFlag, 1)
 	rep, err := Campaign(Options{
 		Protocol: "pbft", Replicas: *nFlag, Byzantine: *byzFlag, From: from, To: from + uint64(*countFlag) - 1, Jobs: 1,
+		Strategies: lies(),
 	})
 	if err != nil {
 		t.Fatal(err)

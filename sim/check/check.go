@@ -1,7 +1,12 @@
 // Package check says what correct means, without any code of the protocols: it has its own
 // quorum arithmetic, its own ledgers of what clients signed, what honest replicas ordered,
-// executed, voted for and answered, and it compares. The names S1 … S9, L1 … L3 are those of
-// the project's checkers (docs/simulator.md).
+// executed, voted for and answered, and it compares. Its complaints are named:
+//
+//	S1 agreement          S2 order                 S3 validity of requests   S4 exactly once
+//	S5 replies accepted   S6 durability            S9 equal states           linear: histories
+//	S7 invariants: a equal certificates, b decisions last, c one stable digest, d nothing goes
+//	   back, f no two votes, g no vote before its sync, q nothing on less than a quorum
+//	L1 progress after healing   L2 no needless view change   V1 the run did something
 //
 // An Oracle owns the record of one simulated run. The simulator calls it from its goroutine
 // for every observation; it never influences the run, never looks into a replica, and
