@@ -33,5 +33,6 @@ var pbft = []Mutant{
 	{"pbft-p-of-last-view-only", "P holds claims of all views above the stable checkpoint", "protocol/pbft"},
 	{"pbft-q-dropped", "Q outlives its view", "sim"},
 	{"pbft-no-join", "f+1 replicas that leave a view are followed", "sim"},
+	{"pbft-waits-for-claims", "where claims do not come the state is fetched", "protocol/pbft"},
 	{"pbft-view-change-not-resent", "VIEW-CHANGE and NEW-VIEW are resent", "sim"},
 }

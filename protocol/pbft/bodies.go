@@ -44,24 +44,13 @@ func (c *Core) keepBody(n bft.SeqNum, d bft.Digest, b []byte, out *protocol.Effe
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordBody, Seq: n, Data: b})
 }
 
-// dropSlot forgets the bodies that no later slot refers to.
-func (c *Core) dropSlot(n bft.SeqNum, s *slot) {
-	drop := func(d bft.Digest) {
-		if b, ok := c.bodies[d]; ok && b.seq <= n {
+// dropBodies forgets the bodies that no slot above n refers to, also those whose entry in Q was
+// outranked meanwhile.
+func (c *Core) dropBodies(n bft.SeqNum) {
+	for d, b := range c.bodies { // order does not matter: each is only dropped
+		if b.seq <= n {
 			delete(c.bodies, d)
 		}
-	}
-	for i := range s.q {
-		drop(s.q[i].Digest)
-	}
-	if s.hasP {
-		drop(s.p.Digest)
-	}
-	if s.accepted {
-		drop(s.digest)
-	}
-	if s.decided {
-		drop(s.decidedDigest)
 	}
 }
 
@@ -73,7 +62,7 @@ func (c *Core) want(n bft.SeqNum, d bft.Digest, hint bft.ReplicaSet, out *protoc
 		}
 	}
 	if len(c.wanted) >= wantedMax {
-		return // asked for again when the slot before it moved on, or by the next STATUS
+		return // asked for again when a body came, or by refetch
 	}
 	first := c.nextReplica(c.self)
 	for id := range (hint & c.others).All() {
@@ -102,6 +91,13 @@ func (c *Core) refetch(out *protocol.Effects) {
 	if len(c.wanted) > 0 {
 		out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerFetch, After: c.cfg.Resend / 2})
 	}
+	c.useBodies(out)
+}
+
+// useBodies goes on where a body was missing, and asks for those for which there was no room.
+func (c *Core) useBodies(out *protocol.Effects) {
+	c.applyNewView(out)
+	c.tryNewView(out)
 	c.advance(out)
 }
 
@@ -121,13 +117,10 @@ func (c *Core) onBody(d bft.Digest, b []byte, out *protocol.Effects) {
 		}
 		w := c.wanted[i]
 		c.wanted = append(c.wanted[:i], c.wanted[i+1:]...)
-		if c.slots.At(w.seq) == nil {
-			return // the slot was covered by a checkpoint meanwhile
+		if c.slots.At(w.seq) != nil { // else a checkpoint covered the slot meanwhile
+			c.keepBody(w.seq, d, b, out)
 		}
-		c.keepBody(w.seq, d, b, out)
-		c.applyNewView(out)
-		c.tryNewView(out)
-		c.advance(out)
+		c.useBodies(out)
 		return
 	}
 }

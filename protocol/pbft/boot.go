@@ -34,6 +34,7 @@ func (c *Core) persistView(out *protocol.Effects) {
 	} else {
 		b = c.own.append(b)
 	}
+	c.viewBytes = len(b)
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordView, Data: b})
 }
 
@@ -60,9 +61,7 @@ func (c *Core) boot(b protocol.Boot, out *protocol.Effects) {
 		}
 	}
 	c.replay(decided, out)
-	for i := range c.peers {
-		c.peers[i].budget = answersPerPeriod
-	}
+	c.fillBudgets()
 	out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerStatus, After: c.cfg.Resend})
 	c.resume(b, out)
 }
@@ -88,6 +87,7 @@ func (c *Core) bootView(b protocol.Boot) {
 		switch r.Kind {
 		case storage.RecordView:
 			rd := wire.NewReader(r.Data)
+			c.viewBytes = len(r.Data)
 			c.view, c.active, c.own, c.newView = bft.View(rd.U64()), rd.Bool(), nil, nil
 			if c.active {
 				c.newView = c.mustDecode(KindNewView, rd.Rest()).(*NewView)
@@ -160,12 +160,9 @@ func (c *Core) replay(decided map[bft.SeqNum]bft.Digest, out *protocol.Effects) 
 		out.Commit = append(out.Commit, protocol.Committed{Seq: n, View: c.view, Digest: d, Body: b})
 		c.committed = n
 	}
-	for d, b := range c.bodies { // order does not matter: each is only dropped
-		if b.seq <= c.slots.Low() {
-			delete(c.bodies, d)
-		}
-	}
+	c.dropBodies(c.slots.Low())
 	c.assigned = max(c.assigned, c.committed)
+	c.advance(out) // asks for the body of the next slot, if only that is missing
 }
 
 // resume goes on in the view of the log: with the view change, or with its slots.

@@ -124,7 +124,7 @@ func (c *Core) settle(out *protocol.Effects) {
 		}
 		if b.ours != p.Digest && !mutant.On("pbft-divergence-ignored") {
 			c.diverge(p, out)
-			return
+			break // what is fetched then may be gone: the newest proof below is the target
 		}
 		c.makeStable(p, out)
 		break
@@ -150,6 +150,26 @@ func (c *Core) catchUp(p Stable, out *protocol.Effects) {
 		sources = sources.With(e.Replica)
 	}
 	out.CatchUp = &protocol.Target{Seq: p.Seq, Digest: p.Digest, Sources: sources & c.others}
+}
+
+// claimsPatience is for how many periods of STATUS a replica below a proven checkpoint may stand
+// still before it fetches state. It is within reach of claims then, but who executed up to there
+// may be down, or restarted from a snapshot and know of no slot below it: too few are left to claim.
+const claimsPatience = 10
+
+// watchClaims falls back to state transfer where claims of commitment do not come.
+func (c *Core) watchClaims(out *protocol.Effects) {
+	p := c.stable
+	if k := len(c.proofs); k > 0 {
+		p = c.proofs[k-1]
+	}
+	if p.Seq <= c.committed || c.committed != c.stoodAt || mutant.On("pbft-waits-for-claims") {
+		c.stoodAt, c.stoodFor = c.committed, 0
+		return
+	}
+	if c.stoodFor++; c.stoodFor >= claimsPatience {
+		c.catchUp(p, out)
+	}
 }
 
 // diverge stops execution: our state is not what a quorum certified. It is replaced by theirs.
@@ -188,7 +208,8 @@ func (c *Core) makeStable(p Stable, out *protocol.Effects) {
 func (c *Core) moveWindow(stable bft.SeqNum) {
 	if stable > c.every {
 		if low := stable - c.every; low > c.slots.Low() {
-			c.slots.Advance(low, c.dropSlot)
+			c.slots.Advance(low, func(bft.SeqNum, *slot) {})
+			c.dropBodies(low)
 		}
 	}
 }
@@ -218,6 +239,7 @@ func (c *Core) onInstalled(n bft.SeqNum, d bft.Digest, out *protocol.Effects) {
 	c.applyNewView(out)
 	c.tryNewView(out)
 	c.settle(out)
+	c.askBatch(out) // nothing may have moved but what was executed here
 	c.sendStatus(c.others, out)
 }
 

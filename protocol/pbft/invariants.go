@@ -25,6 +25,11 @@ func (c *Core) CheckInvariants() error {
 			return fmt.Errorf("I6: slot %d is decided, its body is here, and it was not committed", c.committed+1)
 		}
 	}
+	for d, b := range c.bodies {
+		if b.seq <= c.slots.Low() {
+			return fmt.Errorf("I5: the body of %s is kept for slot %d, the slots up to %d are gone", d, b.seq, c.slots.Low())
+		}
+	}
 	if limit := int(c.slots.High()-c.slots.Low()) * (bft.QEntriesMax + 2); len(c.bodies) > limit {
 		return fmt.Errorf("I5: %d bodies in a window for %d", len(c.bodies), limit)
 	}

@@ -196,6 +196,7 @@ func (c *Core) advance(out *protocol.Effects) {
 			c.want(n, s.decidedDigest, c.claimants(s), out)
 			break
 		}
+		c.keepBody(n, s.decidedDigest, b, out) // no news, unless a lower slot had the same batch
 		out.Commit = append(out.Commit, protocol.Committed{Seq: n, View: c.view, Digest: s.decidedDigest, Body: b})
 		c.committed = n
 	}

@@ -56,18 +56,22 @@ type Core struct {
 	proofs      []Stable // proven checkpoints above stable, ascending
 	ckpts       map[bft.SeqNum]*ballot
 	target      bft.SeqNum // last CatchUp
+	stoodAt     bft.SeqNum // committed at the last periodic STATUS
+	stoodFor    int        // periods in which it did not move below a proven checkpoint
 	targetProof Stable
 	diverged    bool
 
-	changes  []*ViewChange // newest per sender
-	own      *ViewChange   // our VIEW-CHANGE for view while inactive, unsigned
-	newView  *NewView      // of view, once it is known; nil in view 0
-	bound    bft.SeqNum    // slots up to here were fixed by newView
-	sentView bft.View      // last view we sent NEW-VIEW for
-	unsent   *NewView      // from the log: made before a restart, not entered
-	waiting  bool          // the NEW-VIEW timer runs
-	failed   uint          // views that failed in a row
-	causes   [protocol.CauseCount]uint64
+	changes []*ViewChange // newest per sender
+	own     *ViewChange   // our VIEW-CHANGE for view while inactive, unsigned
+	newView *NewView      // of view, once it is known; nil in view 0
+	// viewBytes is about the size of newView, or of own while inactive.
+	viewBytes int
+	bound     bft.SeqNum // slots up to here were fixed by newView
+	sentView  bft.View   // last view we sent NEW-VIEW for
+	unsent    *NewView   // from the log: made before a restart, not entered
+	waiting   bool       // the NEW-VIEW timer runs
+	failed    uint       // views that failed in a row
+	causes    [protocol.CauseCount]uint64
 
 	peers    []peer
 	ahead    bool // somebody spoke of slots or views beyond ours since the last periodic STATUS
@@ -83,7 +87,8 @@ type body struct {
 // peer is what the last STATUS of a peer said, and what it may still ask for.
 type peer struct {
 	committed bft.SeqNum
-	budget    int
+	budget    int // answers
+	bytes     int // of large messages in them
 }
 
 var _ protocol.Protocol = (*Core)(nil)
@@ -165,11 +170,10 @@ func (c *Core) receive(from bft.ReplicaID, m protocol.Message, out *protocol.Eff
 func (c *Core) onTimer(t protocol.Timer, out *protocol.Effects) {
 	switch t {
 	case timerStatus:
-		for i := range c.peers {
-			c.peers[i].budget = answersPerPeriod
-		}
+		c.fillBudgets()
 		c.sendStatus(c.others, out)
 		c.ahead = false
+		c.watchClaims(out)
 		out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerStatus, After: c.cfg.Resend})
 	case timerNewView:
 		c.waiting = false

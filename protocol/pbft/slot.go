@@ -1,6 +1,8 @@
 package pbft
 
 import (
+	"slices"
+
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/mutant"
 )
@@ -26,7 +28,7 @@ type slot struct {
 
 	hasP bool
 	p    Claim
-	q    []Claim // one per digest, in order of acceptance; latest view each
+	q    []Claim // one per digest with its latest view, in the order of those views
 
 	decided       bool
 	decidedDigest bft.Digest
@@ -61,14 +63,9 @@ func count(votes []vote, v bft.View, d bft.Digest) bft.ReplicaSet {
 	return set
 }
 
-// noteQ enters (d, v) into Q and drops what the own claim in P makes useless (I4).
+// noteQ enters (d, v) into Q, in the place of an older entry of d.
 func (s *slot) noteQ(c Claim) {
-	for i := range s.q {
-		if s.q[i].Digest == c.Digest {
-			s.q[i].View = max(s.q[i].View, c.View)
-			return
-		}
-	}
+	s.q = slices.DeleteFunc(s.q, func(old Claim) bool { return old.Digest == c.Digest })
 	if len(s.q) == bft.QEntriesMax { // never by accident; agreement does not rest on the oldest
 		s.q = append(s.q[:0], s.q[1:]...)
 	}

@@ -13,6 +13,10 @@ const (
 	resendSlots      = 32 // slots whose votes one answer repeats
 	resendBodies     = 4  // PRE-PREPAREs with bodies in one answer
 	statusSlots      = 64 // width of the bitmaps
+
+	// answerBytes is how much of bodies, VIEW-CHANGE and NEW-VIEW one peer gets per period, and
+	// the last of them whole: as much as it may FETCH at once.
+	answerBytes = bft.ServeBurstBytes
 )
 
 // spend takes one answer from a peer's budget.
@@ -22,6 +26,22 @@ func (c *Core) spend(id bft.ReplicaID) bool {
 	}
 	c.peers[id].budget--
 	return true
+}
+
+// spendBytes takes a large message from a peer's budget.
+func (c *Core) spendBytes(id bft.ReplicaID, n int) bool {
+	if c.peers[id].bytes <= 0 {
+		return false
+	}
+	c.peers[id].bytes -= n
+	return true
+}
+
+// fillBudgets begins a period.
+func (c *Core) fillBudgets() {
+	for i := range c.peers {
+		c.peers[i].budget, c.peers[i].bytes = answersPerPeriod, answerBytes
+	}
 }
 
 // sendStatus tells peers where we stand.
@@ -79,7 +99,7 @@ func (c *Core) onStatus(from bft.ReplicaID, m *Status, out *protocol.Effects) pr
 		c.resendDecided(to, m, out)
 	}
 	if m.View == c.view && m.Active && c.active {
-		c.resendVotes(to, m, out)
+		c.resendVotes(from, m, out)
 	}
 	for n, b := range c.ballots(m.Stable) {
 		if b.have.Has(c.self) {
@@ -105,11 +125,11 @@ func (c *Core) resendView(from bft.ReplicaID, m *Status, out *protocol.Effects) 
 	to := bft.SetOf(from)
 	switch {
 	case c.active:
-		if c.newView != nil && (m.View < c.view || m.View == c.view && !m.Active) {
+		if c.newView != nil && (m.View < c.view || m.View == c.view && !m.Active) && c.spendBytes(from, c.viewBytes) {
 			c.send(to, c.newView, out)
 		}
 	case m.View < c.view || m.View == c.view && !m.Active && !m.ViewChanges.Has(c.self):
-		if own := c.changes[c.self]; own != nil && own.View == c.view {
+		if own := c.changes[c.self]; own != nil && own.View == c.view && c.spendBytes(from, c.viewBytes) {
 			c.send(to, own, out)
 		}
 	}
@@ -131,8 +151,8 @@ func (c *Core) resendDecided(to bft.ReplicaSet, m *Status, out *protocol.Effects
 }
 
 // resendVotes repeats our messages of the current view for slots that the peer has open.
-func (c *Core) resendVotes(to bft.ReplicaSet, m *Status, out *protocol.Effects) {
-	left := resendBodies
+func (c *Core) resendVotes(from bft.ReplicaID, m *Status, out *protocol.Effects) {
+	to, left := bft.SetOf(from), resendBodies
 	for i := range bft.SeqNum(resendSlots) {
 		n := m.Committed + 1 + i
 		s := c.slots.At(n)
@@ -141,7 +161,7 @@ func (c *Core) resendVotes(to bft.ReplicaSet, m *Status, out *protocol.Effects) 
 		}
 		if m.Accepted>>i&1 == 0 && c.leads() && n > c.bound && left > 0 {
 			left--
-			if b, ok := c.bodyOf(s.digest); ok {
+			if b, ok := c.bodyOf(s.digest); ok && c.spendBytes(from, len(b)) {
 				c.send(to, &PrePrepare{View: c.view, Seq: n, Digest: s.digest, Batch: b}, out)
 			}
 		}

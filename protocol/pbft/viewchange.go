@@ -253,7 +253,7 @@ func (c *Core) applyNewView(out *protocol.Effects) {
 
 // showNewView sends the NEW-VIEW of the current view to a replica that is not in it.
 func (c *Core) showNewView(to bft.ReplicaID, out *protocol.Effects) {
-	if c.active && c.newView != nil && c.spend(to) {
+	if c.active && c.newView != nil && c.spend(to) && c.spendBytes(to, c.viewBytes) {
 		c.send(bft.SetOf(to), c.newView, out)
 	}
 }

@@ -1,0 +1,304 @@
+package pbft
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/wire"
+)
+
+// rounds lets periodic STATUS and the repeats of FETCH go on for a while.
+func (c *cluster) rounds(n int) {
+	c.t.Helper()
+	for range n {
+		c.fireAll(timerStatus)
+		c.run()
+		c.fireAll(timerFetch)
+		c.run()
+	}
+}
+
+// bootCut restarts a replica whose snapshot and log were cut at its stable checkpoint: what was
+// decided at or below it is gone.
+func (c *cluster) bootCut(id bft.ReplicaID) {
+	x := c.nodes[id]
+	at := x.core.stable
+	var kept []protocol.Record
+	for _, r := range x.log {
+		if r.Kind.Latest() || r.Seq > at.Seq {
+			kept = append(kept, r)
+		}
+	}
+	x.log = kept
+	x.dead, x.timers, x.wants = false, map[protocol.Timer]bft.Duration{}, false
+	x.state, x.batches = x.state[:at.Seq+1], x.batches[:at.Seq+1]
+	x.out.Reset()
+	cfg := protocol.Config{
+		Self: id, Membership: c.m, Patience: bft.Second, NewViewPatience: bft.Second,
+		PatienceMax: 8 * bft.Second, Resend: bft.Second / 10,
+	}
+	x.core = New(cfg, protocol.Boot{Records: x.log, Executed: at.Seq, State: at.Digest}, &x.out).(*Core)
+	c.effects(x)
+}
+
+// TestClaimsThatNobodyHas: a replica within one interval of a proven checkpoint waits for claims
+// of commitment. Where too few are left to make them (one replica is down, another restarted from
+// a snapshot of that very checkpoint), it must fetch the state: else the next checkpoint never
+// becomes stable and the window of everybody fills up.
+func TestClaimsThatNobodyHas(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.to == 3 }
+	for range 4 {
+		c.request()
+		c.run()
+	}
+	if c.nodes[1].core.stable.Seq != 4 || c.nodes[3].core.committed != 0 {
+		t.Fatalf("r1 is stable at %d, r3 committed %d", c.nodes[1].core.stable.Seq, c.nodes[3].core.committed)
+	}
+	c.bootCut(1)
+	c.nodes[2].dead = true
+	c.drop = nil
+	c.rounds(30)
+	if x := c.nodes[3]; x.core.committed < 4 && (x.catchUp == nil || x.catchUp.Seq != 4) {
+		t.Fatalf("r3 is stuck at slot %d below the proven checkpoint 4 and asks for no state: %+v", x.core.committed, x.core.Status())
+	}
+}
+
+// TestSlownessIsNoStateTransfer: the same replica asks for no state while claims bring it on.
+func TestSlownessIsNoStateTransfer(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.to == 3 }
+	for range 4 {
+		c.request()
+		c.run()
+	}
+	c.drop = nil
+	c.rounds(2)
+	if x := c.nodes[3]; x.core.committed != 4 || x.catchUp != nil {
+		t.Fatalf("committed %d, asks for %+v", x.core.committed, x.catchUp)
+	}
+}
+
+// TestBodiesDoNotPileUp: a primary that proposes to each backup another batch, view after view,
+// leaves no bodies behind once a checkpoint has covered the slots.
+func TestBodiesDoNotPileUp(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[1]
+	forged := uint64(1 << 32)
+	for range 6 {
+		for n := x.core.committed + 1; n <= x.core.high(); n++ {
+			forged++
+			if p := x.core.primary(); p != 1 {
+				c.say(p, 1, &PrePrepare{View: x.core.view, Seq: n, Digest: digestOf(forged), Batch: batch(forged)})
+			}
+		}
+		c.run()
+		c.fireAll(protocol.TimerPatience)
+		c.run()
+		for range 9 {
+			c.request()
+			c.run()
+		}
+	}
+	used := map[bft.Digest]bool{}
+	for n := x.core.slots.Low() + 1; n <= x.core.slots.High(); n++ {
+		s := x.core.slots.At(n)
+		used[s.decidedDigest], used[s.digest] = true, true
+		for _, q := range s.q {
+			used[q.Digest] = true
+		}
+	}
+	for d, b := range x.core.bodies {
+		if b.seq <= x.core.slots.Low() {
+			t.Fatalf("%d bodies, %d referred to; %s of slot %d is kept although slots up to %d are gone",
+				len(x.core.bodies), len(used), d, b.seq, x.core.slots.Low())
+		}
+	}
+}
+
+// TestDivergedReplicaFollowsTheTarget: what a diverged replica fetches is dropped by its peers
+// sooner or later; it must go on to the newest proven checkpoint.
+func TestDivergedReplicaFollowsTheTarget(t *testing.T) {
+	c := fill(t)
+	x := c.nodes[1]
+	c.say(0, 1, ptr(proof(c.codec, 4, dg("x"), 0, 2, 3)))
+	if !x.core.diverged || x.catchUp.Seq != 4 {
+		t.Fatalf("diverged %t, wants %+v", x.core.diverged, x.catchUp)
+	}
+	c.say(0, 1, ptr(proof(c.codec, 8, dg("y"), 0, 2, 3)))
+	c.say(0, 1, ptr(proof(c.codec, 12, dg("z"), 0, 2, 3)))
+	if x.catchUp.Seq != 12 {
+		t.Fatalf("still asks for slot %d, while 12 is proven", x.catchUp.Seq)
+	}
+}
+
+// TestPrimaryProposesAfterInstallation: a primary whose state was below its own stable checkpoint
+// (restart, or a diverged state) asks for a batch once the state is installed.
+func TestPrimaryProposesAfterInstallation(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	for range 8 {
+		c.request()
+		c.run()
+	}
+	c.bootCut(0)
+	x := c.nodes[0]
+	c.step(x, protocol.Installed{Seq: 8, Digest: x.state[8]})
+	if !x.wants {
+		t.Fatal("asks for no batch after a restart") // the reference: nothing was missing
+	}
+	low := c.nodes[0].core.stable
+	var kept []protocol.Record
+	for _, r := range x.log {
+		if r.Kind.Latest() || r.Seq > low.Seq {
+			kept = append(kept, r)
+		}
+	}
+	x.wants = false
+	x.out.Reset()
+	x.state, x.batches, x.log = x.state[:1], x.batches[:1], kept
+	x.core = New(x.core.cfg, protocol.Boot{Records: kept}, &x.out).(*Core) // the newest snapshot was damaged
+	c.effects(x)
+	c.rounds(1)
+	if x.catchUp == nil || x.catchUp.Seq != 8 || x.wants {
+		t.Fatalf("asks for state %+v, for a batch %t", x.catchUp, x.wants)
+	}
+	x.state = append([]bft.Digest(nil), c.nodes[1].state[:9]...)
+	x.batches = append([]bft.Digest(nil), c.nodes[1].batches[:9]...)
+	c.step(x, protocol.Installed{Seq: 8, Digest: x.state[8]})
+	if !x.wants {
+		t.Fatalf("the primary has its state and never asks for a batch: %+v", x.core.Status())
+	}
+}
+
+// TestDecidedBodyIsAskedForAfterRestart: a restart between a slot's decision by claims and the
+// coming of its body asks for that body again, though nothing else ever happens.
+func TestDecidedBodyIsAskedForAfterRestart(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.to == 3 }
+	c.request()
+	c.run()
+	c.drop = nil
+	x := c.nodes[3]
+	d := c.nodes[0].batches[1]
+	for i := range 3 {
+		c.nodes[i].dead = true // nobody serves the body
+	}
+	for _, from := range []bft.ReplicaID{1, 2} {
+		c.say(from, 3, &Decided{First: 1, Digests: []bft.Digest{d}})
+	}
+	c.boot(3)
+	for i := range 3 {
+		c.nodes[i].dead = false
+	}
+	c.drop = func(p packet) bool { return p.to == 3 && p.kind == KindPrePrepare }
+	c.rounds(4)
+	if x.core.committed != 1 {
+		t.Fatalf("slot 1 is decided and nobody asks for its body: %+v", x.core.Status())
+	}
+}
+
+// TestRefusedWantsAreRepeated: when more bodies are missing than may be asked for at a time, the
+// rest are asked for even if the first ones come by another way or are no longer needed.
+func TestRefusedWantsAreRepeated(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[3]
+	for i := range wantedMax { // asked for long ago; all of them are at hand by now
+		d := digestOf(uint64(1000 + i))
+		x.core.wanted = append(x.core.wanted, want{digest: d, seq: 1, next: 1})
+		x.core.bodies[d] = body{bytes: batch(uint64(1000 + i)), seq: 1}
+	}
+	x.timers[timerFetch] = bft.Second
+	cl := []Claim{{Seq: 1, Digest: digestOf(7), View: 0}}
+	for i := range bft.ReplicaID(2) { // who serves it
+		c.nodes[i].core.bodies[digestOf(7)] = body{bytes: batch(7), seq: 1}
+	}
+	c.drop = func(p packet) bool { return true }
+	c.say(1, 3, newView(c.codec, 1, 1, viewChange(c.codec, 0, 1, Stable{}, cl, cl),
+		viewChange(c.codec, 1, 1, Stable{}, cl, cl), viewChange(c.codec, 2, 1, Stable{}, nil, nil)))
+	c.run()
+	if x.core.slots.At(1).accepted {
+		t.Fatal("the body was asked for beyond the limit")
+	}
+	c.fire(3, timerFetch)
+	c.fire(3, timerFetch)
+	if !x.core.slots.At(1).accepted {
+		t.Fatal("the body that NEW-VIEW names is never asked for again")
+	}
+}
+
+// TestQDropsTheOldestView: where Q is full the entry of the lowest view goes, also when it is not
+// the first that was entered.
+func TestQDropsTheOldestView(t *testing.T) {
+	var s slot
+	for i := range bft.QEntriesMax {
+		s.noteQ(Claim{Seq: 1, Digest: digestOf(uint64(i)), View: bft.View(i)})
+	}
+	s.noteQ(Claim{Seq: 1, Digest: digestOf(0), View: 100})
+	s.noteQ(Claim{Seq: 1, Digest: digestOf(99), View: 101})
+	for _, q := range s.q {
+		if q.Digest == digestOf(0) {
+			return
+		}
+	}
+	t.Fatal("the entry of view 100 was dropped, one of view 1 kept")
+}
+
+// TestOneBatchInTwoSlots: a batch that a faulty primary put into two slots stays here as long as
+// the later slot needs it, however that one was decided.
+func TestOneBatchInTwoSlots(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[3]
+	decide := func(n bft.SeqNum, i uint64) {
+		for _, from := range []bft.ReplicaID{1, 2} {
+			c.say(from, 3, &Decided{First: n, Digests: []bft.Digest{digestOf(i)}})
+		}
+	}
+	for n := bft.SeqNum(1); n <= 12; n++ {
+		i := uint64(n)
+		if n == 12 {
+			i = 1
+		}
+		if n < 9 {
+			c.preprepare(3, n, i)
+		} else if n < 12 {
+			x.core.bodies[digestOf(i)] = body{bytes: batch(i), seq: n}
+		}
+		decide(n, i)
+	}
+	if x.core.committed != 12 {
+		t.Fatalf("committed %d", x.core.committed)
+	}
+	for n := bft.SeqNum(4); n <= 12; n += 4 {
+		c.say(1, 3, ptr(proof(c.codec, n, x.state[n], 0, 1, 2)))
+	}
+	if x.core.Body(digestOf(1)) == nil {
+		t.Fatal("the body of slot 12 went with slot 1")
+	}
+}
+
+// TestStatusServesBoundedBytes: what a peer makes others send by STATUS is bounded in bytes, as
+// what it may FETCH is.
+func TestStatusServesBoundedBytes(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.kind == KindPrepare }
+	x := c.nodes[0]
+	for range 2 {
+		c.counter++
+		b := binary.LittleEndian.AppendUint64(make([]byte, 1<<20-64), c.counter)
+		x.wants = false
+		c.step(x, protocol.Proposed{View: 0, Digest: wire.BodyDigest(b), Body: b})
+	}
+	c.net = nil
+	for range 100 {
+		c.say(3, 0, &Status{Active: true})
+	}
+	bytes := 0
+	for _, p := range c.net {
+		bytes += len(p.payload)
+	}
+	if bytes > bft.ServeBurstBytes+2<<20 {
+		t.Fatalf("100 STATUS drew %d bytes in one period", bytes)
+	}
+}
