@@ -2,6 +2,7 @@ package catchup
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/mutant"
@@ -12,7 +13,8 @@ import (
 // Fetcher fetches one certified checkpoint: first its manifest, whose digest is certified, then
 // every page that is not held here already, several at a time and from several peers. All
 // fragments of one item come from one source, so that an item with the wrong digest names who
-// lied; that source is not asked again for this target while another is left.
+// lied; that source is not asked again for this target while another is left. What a source is
+// slow with is asked of another as well, whole, once nothing else is left to ask for.
 //
 // It never gives a target up: sources that are silent, slow or do not hold it are asked again
 // in turn until a newer target replaces it. All methods are called from the step thread.
@@ -29,6 +31,7 @@ type Fetcher struct {
 	pending  []pendingItem         // not yet fetched and not being fetched, in order
 	parts    []*transfer           // being fetched
 	sources  sources
+	looked   bft.Duration // when it was last seen to what to ask for
 	stats    FetchStats
 }
 
@@ -82,7 +85,12 @@ func (f *Fetcher) Target() protocol.Target { return f.target }
 // Stats returns counts and progress.
 func (f *Fetcher) Stats() FetchStats {
 	s := f.stats
-	s.Missing = len(f.pending) + len(f.parts)
+	s.Missing = len(f.pending)
+	for i, t := range f.parts {
+		if !slices.ContainsFunc(f.parts[:i], func(o *transfer) bool { return o.item == t.item }) {
+			s.Missing++
+		}
+	}
 	return s
 }
 
@@ -136,8 +144,8 @@ func (f *Fetcher) abandonFrom(peer bft.ReplicaID) {
 // of them.
 func (f *Fetcher) abandon(i int) {
 	t := f.parts[i]
-	f.parts = append(f.parts[:i], f.parts[i+1:]...)
-	f.pending = append([]pendingItem{t.pendingItem}, f.pending...)
+	f.parts = slices.Delete(f.parts, i, i+1)
+	f.again(t.pendingItem)
 }
 
 // Fragment takes what a peer sent. Bytes are copied.
@@ -155,10 +163,11 @@ func (f *Fetcher) Fragment(from bft.ReplicaID, frag *wire.StateFragment, now bft
 	case fragmentFalse:
 		f.lied(from, now, out)
 	case fragmentGood:
+		f.sources.came(from, len(frag.Bytes))
 		t.due, t.retried = now+f.patience, false
 		f.sources.strikes[from] = 0
 		if len(t.bytes) == int(t.total) {
-			f.parts = append(f.parts[:i], f.parts[i+1:]...)
+			f.parts = slices.Delete(f.parts, i, i+1)
 			f.complete(t, now, out)
 		}
 	}
@@ -183,9 +192,10 @@ func (f *Fetcher) complete(t *transfer, now bft.Duration, out *Output) {
 	if t.item == wire.Manifest {
 		f.completeManifest(t, now, out)
 	} else if PageDigest(t.bytes) != t.digest && !mutant.On("catchup-page-not-checked") {
-		f.pending = append([]pendingItem{t.pendingItem}, f.pending...)
+		f.again(t.pendingItem)
 		f.lied(t.from, now, out)
 	} else {
+		f.overtaken(t.item, now)
 		f.pages[t.digest] = t.bytes
 		f.stats.Bytes += uint64(len(t.bytes))
 	}
@@ -199,10 +209,11 @@ func (f *Fetcher) completeManifest(t *transfer, now bft.Duration, out *Output) {
 	if !right || err != nil || m.Seq != f.target.Seq {
 		// With the right digest and the wrong layout the certificate itself is wrong: more
 		// replicas than f are faulty, and all that is left is to wait for another target.
-		f.pending = append(f.pending, t.pendingItem)
+		f.again(t.pendingItem)
 		f.lied(t.from, now, out)
 		return
 	}
+	f.overtaken(t.item, now)
 	f.manifest, f.layout = t.bytes, m
 	f.stats.Bytes += uint64(len(t.bytes))
 	before := f.pages

@@ -8,16 +8,6 @@ import (
 	"github.com/themis-bft/themis/wire"
 )
 
-// What one peer may take per second and at once. A replica that fetches has at most
-// peerFragmentsMax fragments open with one source, far below the burst; the rate bounds what a
-// faulty peer can make this replica send.
-const (
-	serveBytesPerSecond = 64 << 20
-	serveBurstBytes     = 4 << 20
-)
-
-const _ = uint(serveBurstBytes - 2*peerFragmentsMax*bft.StateFragmentBytesMax)
-
 // heldMin is the least number of checkpoints kept: the stable one, the one before it for peers
 // that are fetching it, and two that may become stable.
 const heldMin = 4
@@ -30,12 +20,6 @@ type Server struct {
 	stable bft.SeqNum
 	budget map[bft.ReplicaID]*budget
 	index  map[bft.Digest]int // pages of the newest, built when first asked for
-}
-
-// budget is a token bucket, filled by the time that passes.
-type budget struct {
-	bytes int64
-	at    bft.Duration
 }
 
 // NewServer returns a Server that keeps at most limit checkpoints (at least heldMin): as many
@@ -164,10 +148,7 @@ func (s *Server) spend(from bft.ReplicaID, now bft.Duration, bytes int) bool {
 		b = &budget{bytes: serveBurstBytes, at: now}
 		s.budget[from] = b
 	}
-	if passed := min(max(now-b.at, 0), bft.Second); passed > 0 {
-		b.bytes = min(serveBurstBytes, b.bytes+int64(passed)*serveBytesPerSecond/int64(bft.Second))
-		b.at = now
-	}
+	b.fill(now, serveBytesPerSecond, serveBurstBytes)
 	if b.bytes < int64(bytes) {
 		return false
 	}

@@ -13,6 +13,10 @@ type sources struct {
 	strikes   [bft.ReplicasMax]uint8 // failures since the last good fragment
 	last      int                    // peer that was picked last
 	n         int
+
+	budget [bft.ReplicasMax]budget // what each may still be asked for now
+	paced  bool                    // somebody would have been asked if its budget allowed,
+	paceAt bft.Duration            // and may be asked then
 }
 
 // strikesMax bounds how long a peer that fails again and again is left alone: 2^strikesMax
@@ -21,7 +25,11 @@ const strikesMax = 4
 
 func newSources(self bft.ReplicaID, n int) sources {
 	peers := bft.AllReplicas(n).Without(self)
-	return sources{peers: peers, reachable: peers, last: int(self), n: n}
+	s := sources{peers: peers, reachable: peers, last: int(self), n: n}
+	for i := range s.budget {
+		s.budget[i].bytes = askBurstBytes
+	}
+	return s
 }
 
 // begin forgets, for a new target, who lied and who failed.
@@ -62,16 +70,18 @@ func (s *sources) lied(peer bft.ReplicaID) {
 }
 
 // pick chooses the peer for the next item: the one with the fewest open fragments, in turn,
-// among those that vouched for the target, or among all if none of those can be asked.
-func (s *sources) pick(open []int) (bft.ReplicaID, bool) {
-	usable := s.reachable &^ s.liars &^ s.rests
+// among those that vouched for the target, or among all if none of those can be asked. Those in
+// except are not asked.
+func (s *sources) pick(open []int, except bft.ReplicaSet, now bft.Duration) (bft.ReplicaID, bool) {
+	usable := s.reachable &^ s.liars &^ s.rests &^ except
 	if vouched := usable & s.preferred; vouched != 0 {
 		usable = vouched
 	}
 	best := -1
 	for k := 1; k <= s.n; k++ {
 		id := (s.last + k) % s.n
-		if usable.Has(bft.ReplicaID(id)) && open[id] < peerFragmentsMax && (best < 0 || open[id] < open[best]) {
+		if usable.Has(bft.ReplicaID(id)) && open[id] < peerFragmentsMax && (best < 0 || open[id] < open[best]) &&
+			s.mayAsk(bft.ReplicaID(id), now) {
 			best = id
 		}
 	}

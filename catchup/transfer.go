@@ -1,7 +1,10 @@
 package catchup
 
 import (
+	"slices"
+
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
 )
 
@@ -98,7 +101,17 @@ func (f *Fetcher) Deadline() (at bft.Duration, ok bool) {
 			at, ok = due, true
 		}
 	}
-	if len(f.pending) > 0 {
+	if len(f.pending) == 0 {
+		for _, t := range f.slow() {
+			if due := t.began + f.patience; due > f.looked && (!ok || due < at) {
+				at, ok = due, true
+			}
+		}
+	}
+	if f.sources.paced && (!ok || f.sources.paceAt < at) {
+		at, ok = f.sources.paceAt, true
+	}
+	if len(f.pending) > 0 || len(f.slow()) > 0 {
 		if wake, some := f.sources.wake(); some && (!ok || wake < at) {
 			at, ok = wake, true
 		}
@@ -130,29 +143,104 @@ func (f *Fetcher) schedule(now bft.Duration, out *Output) {
 	if !f.active {
 		return
 	}
+	f.looked = now
 	f.sources.awake(now)
+	f.sources.paced = false
 	open, perPeer := 0, make([]int, bft.ReplicasMax)
 	for _, t := range f.parts {
 		open += t.open()
 		perPeer[t.from] += t.open()
 	}
 	for _, t := range f.parts {
-		for t.more() && t.open() < itemFragmentsMax && open < fragmentsMax && perPeer[t.from] < peerFragmentsMax {
+		for t.more() && t.open() < itemFragmentsMax && open < fragmentsMax && perPeer[t.from] < peerFragmentsMax &&
+			f.sources.mayAsk(t.from, now) {
+			f.sources.asked(t.from)
 			t.ask(f.target.Seq, out)
 			open++
 			perPeer[t.from]++
 		}
 	}
 	for len(f.pending) > 0 && open < fragmentsMax {
-		from, ok := f.sources.pick(perPeer)
+		from, ok := f.sources.pick(perPeer, 0, now)
 		if !ok {
 			return
 		}
-		t := &transfer{pendingItem: f.pending[0], from: from, began: now, due: now + f.patience}
+		item := f.pending[0]
 		f.pending = f.pending[1:]
-		f.parts = append(f.parts, t)
-		t.ask(f.target.Seq, out)
+		f.begin(item, from, now, out)
 		open++
 		perPeer[from]++
+	}
+	if len(f.pending) == 0 {
+		f.overtake(open, perPeer, now, out)
+	}
+}
+
+// begin asks a source for the first fragment of an item.
+func (f *Fetcher) begin(item pendingItem, from bft.ReplicaID, now bft.Duration, out *Output) {
+	t := &transfer{pendingItem: item, from: from, began: now, due: now + f.patience}
+	f.parts = append(f.parts, t)
+	f.sources.asked(from)
+	t.ask(f.target.Seq, out)
+}
+
+// overtake asks one more source for what others are slow with, once there is nothing else to ask
+// for: the first that has an item whole wins. A source that drips delays a transfer by little
+// more than the patience, whatever size it claims.
+func (f *Fetcher) overtake(open int, perPeer []int, now bft.Duration, out *Output) {
+	for _, t := range f.slow() {
+		if now < t.began+f.patience || open >= fragmentsMax {
+			continue
+		}
+		if from, ok := f.sources.pick(perPeer, f.sourcesOf(t.item), now); ok {
+			f.begin(t.pendingItem, from, now, out)
+			open++
+			perPeer[from]++
+		}
+	}
+}
+
+// slow is, of every item under way, the transfer that began last, if there is another source to ask.
+func (f *Fetcher) slow() (last []*transfer) {
+	if mutant.On("catchup-nobody-overtakes") {
+		return nil
+	}
+	for i, t := range f.parts {
+		newer := func(o *transfer) bool { return o.item == t.item }
+		if !slices.ContainsFunc(f.parts[i+1:], newer) && f.sources.peers&f.sources.reachable&^f.sourcesOf(t.item) != 0 {
+			last = append(last, t)
+		}
+	}
+	return last
+}
+
+// sourcesOf are the peers from which an item is being fetched.
+func (f *Fetcher) sourcesOf(item wire.StateItem) (set bft.ReplicaSet) {
+	for _, t := range f.parts {
+		if t.item == item {
+			set = set.With(t.from)
+		}
+	}
+	return set
+}
+
+// overtaken drops what is under way of an item that has come, and leaves alone for a while who
+// was slower though it was asked first.
+func (f *Fetcher) overtaken(item wire.StateItem, now bft.Duration) {
+	f.parts = slices.DeleteFunc(f.parts, func(t *transfer) bool {
+		if t.item != item {
+			return false
+		}
+		if now >= t.began+f.patience {
+			f.sources.failed(t.from, now, f.patience)
+		}
+		return true
+	})
+}
+
+// again puts an item back to the front of the queue, unless another source is at it.
+func (f *Fetcher) again(item pendingItem) {
+	if f.sourcesOf(item.item) == 0 {
+		f.pending = slices.Insert(f.pending, 0, item)
 	}
 }

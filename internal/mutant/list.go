@@ -38,6 +38,8 @@ var List = []Mutant{
 	{"exec-reply-not-cached", "a repeat is answered with the first result", "exec"},
 	{"catchup-page-not-checked", "a page counts only with the digest of the manifest", "catchup"},
 	{"catchup-manifest-not-checked", "a manifest counts only with the certified digest", "catchup"},
+	{"catchup-asks-too-much", "a fetcher asks for no more than the budget of a server gives", "catchup"},
+	{"catchup-nobody-overtakes", "a source that drips does not hold up a transfer", "catchup"},
 	{"kv-snapshot-not-copied", "operations do not change what a snapshot shows", "app/kv"},
 	{"client-f-replies", "a client accepts a result from f+1 replicas, not f", "client"},
 	{"client-same-replica-twice", "replies of one replica count once", "client"},
