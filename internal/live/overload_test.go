@@ -19,7 +19,8 @@ const recoveryMax = time.Second
 func TestOverload(t *testing.T) {
 	campaign(t)
 	n := up(t, 4, "kv")
-	o := bench.Options{Cluster: n.Public, Clients: 50, Payload: 100, Warmup: time.Second, Duration: 8 * time.Second}
+	n.record()
+	o := bench.Options{Cluster: n.Public, Clients: 200, Payload: 100, Warmup: time.Second, Duration: 8 * time.Second}
 	capacity, err := bench.Run(context.Background(), o)
 	must(t, err)
 	n.unchanged("the closed loop")
@@ -57,12 +58,12 @@ func TestOverload(t *testing.T) {
 	}
 	f := figures{
 		"capacity_rps": capacity.Throughput, "offered_rps": o.Rate, "served_rps": flood.Throughput, "errors": flood.Errors,
-		"seconds": o.Duration.Seconds(), "view_changes": 0, "at_end_ms": ms(at), "drained_ms": ms(drained), "after_ms": ms(after),
+		"seconds": o.Duration.Seconds(), "view_changes": n.viewChanges(), "at_end_ms": ms(at), "drained_ms": ms(drained), "after_ms": ms(after),
 		"latency_us": flood.Latency, "hwm_mb": memory,
 	}
 	during.put(f, "other_client")
-	f.print(t, "capacity %.0f/s, offered %.0f/s for %s, served %.0f/s (p50 %d ms, %d errors), view changes 0; another client meanwhile %s; a request at the end %s, after the backlog of %s: %s; peak memory %v MB",
-		capacity.Throughput, o.Rate, o.Duration, flood.Throughput, flood.Latency.P50/1000, flood.Errors, during, round(at), round(drained), round(after), memory)
+	f.print(t, "capacity %.0f/s, offered %.0f/s for %s, served %.0f/s (p50 %d ms, %d errors), view changes %v; another client meanwhile %s; a request at the end %s, after the backlog of %s: %s; peak memory %v MB",
+		capacity.Throughput, o.Rate, o.Duration, flood.Throughput, flood.Latency.P50/1000, flood.Errors, n.viewChanges(), during, round(at), round(drained), round(after), memory)
 }
 
 // unchanged fails the test if any replica changed its view.
