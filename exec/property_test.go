@@ -64,6 +64,9 @@ func (m *model) open(client int, slot, nonce uint64) string {
 		if victim < 0 {
 			return fmt.Sprintf("%d!refused", nonce)
 		}
+		if m.sessions[victim].number == slot {
+			return fmt.Sprintf("%d!closed", nonce)
+		}
 		m.sessions = append(m.sessions[:victim:victim], m.sessions[victim+1:]...)
 	}
 	m.sessions = append(m.sessions, &modelSession{client: client, number: slot, nonce: nonce})

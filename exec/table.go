@@ -66,6 +66,14 @@ func (t *table) open(s session) (evicted, ok bool) {
 	return evicted, true
 }
 
+// makesRoom is the session that an OPEN would close, or nil if it would close none.
+func (t *table) makesRoom(listed bool) *session {
+	if len(t.byKey) < t.limit {
+		return nil
+	}
+	return t.victim(listed)
+}
+
 // victim is the session that an OPEN closes, or nil if it may close none.
 func (t *table) victim(listed bool) *session {
 	unlisted, other := t.age[0].oldest, t.age[1].oldest

@@ -35,6 +35,7 @@ var List = []Mutant{
 	{"wire-window-not-checked", "a number beyond the window that its request states is malformed", "wire"},
 	{"wire-count-not-bounded", "a count is held against what can follow before anything is allocated", "wire"},
 	{"exec-window-not-checked", "a number beyond the session's window does not alias the bit of another", "exec"},
+	{"exec-session-number-twice", "a session is not closed in the slot of its own OPEN", "exec"},
 	{"exec-reply-not-cached", "a repeat is answered with the first result", "exec"},
 	{"catchup-page-not-checked", "a page counts only with the digest of the manifest", "catchup"},
 	{"catchup-manifest-not-checked", "a manifest counts only with the certified digest", "catchup"},
