@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,5 +183,18 @@ func TestOptionsThatCannotRun(t *testing.T) {
 		if spoil(o); o.defaults() == nil {
 			t.Errorf("%s was accepted", name)
 		}
+	}
+}
+
+// TestAttribution: a replica that came back counts by its present process alone.
+func TestAttribution(t *testing.T) {
+	r := Report{Requests: 10}
+	ms := time.Millisecond
+	r.attribute(
+		map[int]usage{0: {pid: 5, cpu: 100 * ms}, 1: {pid: 6, cpu: 900 * ms}, 2: {pid: 7, cpu: ms}},
+		map[int]usage{0: {pid: 5, cpu: 150 * ms, rss: 1, high: 2}, 1: {pid: 8, cpu: 20 * ms}}, 30*ms)
+	want := []ReplicaFigures{{ID: 0, RSS: 1, HWM: 2, CPU: 5000}, {ID: 1, CPU: 2000}}
+	if !slices.Equal(r.Replicas, want) || r.ClientCPU != 3000 || r.CPU != 10000 {
+		t.Errorf("%+v", r)
 	}
 }

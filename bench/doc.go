@@ -35,7 +35,10 @@ type Options struct {
 	Prefix  string
 	History *history.Writer // receives every operation of kv; may be nil
 
-	Replicas []Process // whose processor time and memory are measured; may be empty
+	// Replicas names the processes whose processor time and memory are measured. It is asked
+	// at the begin and at the end of the measurement, since replicas may die and come back; nil
+	// for none.
+	Replicas func() []Process
 	// Started is called when all clients have a session, before the first operation; may be nil.
 	Started func()
 }

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"context"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,25 +72,39 @@ func (b *book) add(begin, end time.Time, good bool) {
 	}
 }
 
-// usage is what processes have used so far.
+// usage is what a process has used so far.
 type usage struct {
-	self     time.Duration
-	replicas []time.Duration
+	pid       int
+	cpu       time.Duration
+	rss, high uint64
 }
 
-func measure(replicas []Process) usage {
-	cpu := func(pid int) time.Duration {
-		s, err := cluster.StatOf(pid)
+// measure reads the usage of all replicas that run, by replica.
+func (o *Options) measure() map[int]usage {
+	all := map[int]usage{}
+	if o.Replicas == nil {
+		return all
+	}
+	for _, p := range o.Replicas() {
+		s, err := cluster.StatOf(p.PID)
 		if err != nil {
-			return 0 // it died meanwhile: its share cannot be told
+			continue // it died this very moment
 		}
-		return s.CPU
+		rss, high, err := cluster.MemoryOf(p.PID)
+		if err == nil {
+			all[p.ID] = usage{pid: p.PID, cpu: s.CPU, rss: rss, high: high}
+		}
 	}
-	u := usage{self: cpu(os.Getpid())}
-	for _, p := range replicas {
-		u.replicas = append(u.replicas, cpu(p.PID))
+	return all
+}
+
+// own is the processor time of this process.
+func own() time.Duration {
+	s, err := cluster.StatOf(os.Getpid())
+	if err != nil {
+		return 0
 	}
-	return u
+	return s.CPU
 }
 
 // run drives the load: warm-up, measurement, and the wait for what is outstanding.
@@ -106,7 +122,7 @@ func (f *fleet) run(ctx context.Context) (*Report, error) {
 		})
 	}
 	pause(running, f.o.Warmup)
-	before, begin := measure(f.o.Replicas), time.Now()
+	before, self, begin := f.o.measure(), own(), time.Now()
 	for _, b := range f.books {
 		b.begin(begin)
 	}
@@ -115,26 +131,12 @@ func (f *fleet) run(ctx context.Context) (*Report, error) {
 	for _, b := range f.books {
 		b.end(end)
 	}
-	seconds, after := end.Sub(begin).Seconds(), measure(f.o.Replicas)
-	memory := f.memory()
+	after, self := f.o.measure(), own()-self
 	stop()
 	all.Wait()
-	r := f.report(seconds)
-	r.attribute(before, after, memory)
+	r := f.report(end.Sub(begin).Seconds())
+	r.attribute(before, after, self)
 	return r, nil
-}
-
-// memory reads the memory of the replicas.
-func (f *fleet) memory() []ReplicaFigures {
-	all := make([]ReplicaFigures, 0, len(f.o.Replicas))
-	for _, p := range f.o.Replicas {
-		rss, high, err := cluster.MemoryOf(p.PID)
-		if err != nil {
-			rss, high = 0, 0 // it died meanwhile
-		}
-		all = append(all, ReplicaFigures{ID: p.ID, RSS: rss, HWM: high})
-	}
-	return all
 }
 
 // report sums up the books.
@@ -162,19 +164,22 @@ func (f *fleet) report(seconds float64) *Report {
 	return r
 }
 
-// attribute divides the processor time by the requests. The total covers all replicas and the
-// clients, which are this process.
-func (r *Report) attribute(before, after usage, memory []ReplicaFigures) {
+// attribute divides the processor time by the requests. The total covers the replicas and the
+// clients, which are this process. Of a replica that was started anew meanwhile only the time
+// of its present process is known.
+func (r *Report) attribute(before, after map[int]usage, self time.Duration) {
 	per := func(d time.Duration) float64 {
 		return float64(max(d, 0).Microseconds()) / float64(max(r.Requests, 1))
 	}
-	r.Replicas = memory
-	total := after.self - before.self
-	r.ClientCPU = per(total)
-	for i := range r.Replicas {
-		d := max(after.replicas[i]-before.replicas[i], 0)
-		total += d
-		r.Replicas[i].CPU = per(d)
+	r.ClientCPU, r.Replicas = per(self), []ReplicaFigures{}
+	total := self
+	for _, id := range slices.Sorted(maps.Keys(after)) {
+		u := after[id]
+		if b, there := before[id]; there && b.pid == u.pid {
+			u.cpu -= b.cpu
+		}
+		total += u.cpu
+		r.Replicas = append(r.Replicas, ReplicaFigures{ID: id, RSS: u.rss, HWM: u.high, CPU: per(u.cpu)})
 	}
 	r.CPU = per(total)
 }

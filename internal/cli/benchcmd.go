@@ -12,7 +12,7 @@ import (
 )
 
 func (s *session) benchCommand() *cobra.Command {
-	return s.group("bench", "Measure a running cluster", s.benchRun())
+	return s.group("bench", "Measure a running cluster", s.benchRun(), s.benchVerify())
 }
 
 // benchFlags are what "bench run" was asked for.
@@ -47,6 +47,7 @@ func (s *session) benchRun() *cobra.Command {
 	f.Float64Var(&b.o.Rate, "rate", 0, "operations a second that arrive, whatever the answers do; 0: closed loop")
 	f.StringVar(&b.mix, "mix", "", "operations of kv and their shares, such as put=50,get=40,cas=10")
 	f.IntVar(&b.o.Keys, "keys", 1000, "keys of kv")
+	f.StringVar(&b.o.Prefix, "prefix", "bench/", "what the keys of kv begin with")
 	f.StringVar(&b.history, "history", "", "write every operation of kv to `FILE` as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.bench(cmd, &b) }
 	return cmd
@@ -72,7 +73,9 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 	}
 	durability := ""
 	if b.a.file == "" {
-		o.Replicas, durability = s.processes(b.a.dir)
+		if o.Replicas, durability, err = s.processes(b.a.dir); err != nil {
+			return err
+		}
 	}
 	if b.history != "" {
 		file, err := os.Create(b.history)
@@ -83,7 +86,9 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 		o.History = history.NewWriter(file)
 	}
 	o.Started = func() { s.sayf("%d clients are connected", o.Clients) }
-	report, err := bench.Run(cmd.Context(), o)
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	report, err := bench.Run(ctx, o)
 	if err != nil {
 		return b.a.explain(err)
 	}
@@ -104,18 +109,20 @@ func (s *session) bench(cmd *cobra.Command, b *benchFlags) error {
 }
 
 // processes finds the replicas that run on this machine, and how durable they are.
-func (s *session) processes(dir string) (all []bench.Process, durability string) {
+func (s *session) processes(dir string) (find func() []bench.Process, durability string, err error) {
 	c, err := cluster.Open(dir, s.talk)
 	if err != nil {
-		s.sayf("no figures of the replicas: %v", err)
-		return nil, ""
+		return nil, "", err
 	}
-	for _, w := range c.Layout().Replicas {
-		if w.PID != nil {
-			all = append(all, bench.Process{ID: w.ID, PID: *w.PID})
+	find = func() (all []bench.Process) {
+		for _, w := range c.Layout().Replicas {
+			if w.PID != nil {
+				all = append(all, bench.Process{ID: w.ID, PID: *w.PID})
+			}
 		}
+		return all
 	}
-	return all, string(c.Replicas[0].Config.Durability)
+	return find, string(c.Replicas[0].Config.Durability), nil
 }
 
 func (s *session) benchReport(r *bench.Report) {

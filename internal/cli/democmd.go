@@ -28,7 +28,9 @@ func (s *session) demoCommand() *cobra.Command {
 			return usagef(cmd, "at least 4 replicas, 1 client and a phase longer than nothing")
 		}
 		o.Phase, o.Talk = time.Duration(phase), s.talk
-		r, err := demo.Run(cmd.Context(), o)
+		ctx, stop := interruptible(cmd)
+		defer stop()
+		r, err := demo.Run(ctx, o)
 		if err != nil {
 			return err
 		}

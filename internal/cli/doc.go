@@ -74,15 +74,21 @@ func (s *session) sayf(format string, args ...any) { fmt.Fprintf(s.talk, format+
 
 // Main runs one command and returns its exit code.
 func Main(version string, args []string, in io.Reader, out, talk io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	s := &session{in: in, out: out, talk: talk, version: version}
 	root := s.root()
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(talk)
-	return s.conclude(root.ExecuteContext(ctx))
+	return s.conclude(root.ExecuteContext(context.Background()))
+}
+
+// interruptible is for commands that have something to finish or to clean up when they are
+// interrupted; the others just end. A second interrupt ends these too.
+func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // conclude says what went wrong and chooses the exit code.

@@ -122,6 +122,24 @@ func TestStatOf(t *testing.T) {
 	}
 }
 
+// TestEnded: the first thread of a killed process is a zombie while others still hold its ports.
+func TestEnded(t *testing.T) {
+	for _, c := range []struct {
+		stat Stat
+		want bool
+	}{
+		{Stat{State: 'S', Threads: 9}, false},
+		{Stat{State: 'T', Threads: 9}, false},
+		{Stat{State: 'Z', Threads: 2}, false},
+		{Stat{State: 'Z', Threads: 1}, true},
+		{Stat{State: 'X', Threads: 1}, true},
+	} {
+		if c.stat.ended() != c.want {
+			t.Errorf("%c with %d threads: ended = %t", c.stat.State, c.stat.Threads, !c.want)
+		}
+	}
+}
+
 // TestLockIsExclusive: two commands on one directory run one after the other.
 func TestLockIsExclusive(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "D")

@@ -25,6 +25,7 @@ type process struct {
 // Stat is what the system knows of a process.
 type Stat struct {
 	State   byte
+	Threads uint64        // those of a process that ends go one by one
 	Started uint64        // clock ticks since boot
 	CPU     time.Duration // user and system time, of all its threads
 }
@@ -50,10 +51,15 @@ func StatOf(pid int) (Stat, error) {
 	s.State = fields[0][0]
 	user, err1 := strconv.ParseUint(fields[11], 10, 64)
 	system, err2 := strconv.ParseUint(fields[12], 10, 64)
-	started, err3 := strconv.ParseUint(fields[19], 10, 64)
-	s.Started, s.CPU = started, time.Duration(user+system)*tick
-	return s, errors.Join(err1, err2, err3)
+	threads, err3 := strconv.ParseUint(fields[17], 10, 64)
+	started, err4 := strconv.ParseUint(fields[19], 10, 64)
+	s.Threads, s.Started, s.CPU = threads, started, time.Duration(user+system)*tick
+	return s, errors.Join(err1, err2, err3, err4)
 }
+
+// ended reports whether nothing of the process runs or holds a file or a port any more. The
+// first thread is a zombie already while others still end.
+func (s Stat) ended() bool { return s.State == 'X' || s.State == 'Z' && s.Threads <= 1 }
 
 // alive reports whether p is still the process that was started.
 func (p *process) alive() (Stat, bool) {
@@ -61,7 +67,7 @@ func (p *process) alive() (Stat, bool) {
 		return Stat{}, false
 	}
 	s, err := StatOf(p.PID)
-	return s, err == nil && s.Started == p.Started && s.State != 'Z' && s.State != 'X'
+	return s, err == nil && s.Started == p.Started && !s.ended()
 }
 
 // signal sends s to p, or reports that p is gone. The handle is taken before the process is
