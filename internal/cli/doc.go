@@ -111,6 +111,10 @@ func (s *session) conclude(err error) int {
 	if code == exitNoQuorum && hint == "" {
 		hint = "see which replicas run: themis cluster status --dir D"
 	}
+	if errors.Is(err, context.Canceled) {
+		s.sayf("themis: interrupted")
+		return code
+	}
 	if text := strings.TrimRight(err.Error(), "\n"); text != "" {
 		s.sayf("themis: %s", text)
 	}
