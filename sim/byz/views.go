@@ -121,10 +121,13 @@ func (s *falseNewView) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 	}
 	c := e.copyOf(nv).(*pbft.NewView)
 	switch n := len(c.Choices); {
-	case s.how == 0 && len(c.Set) > 0:
-		c.Set = c.Set[:len(c.Set)-1]
+	case s.how == 0 && len(c.Set) > 1:
+		c.Set = c.Set[:len(c.Set)-1] // too few, and nothing claimed
+		c.Start, c.Choices = c.Set[0].Base.Seq, nil
 	case s.how == 1 && n > 0:
-		c.Choices[e.Rand.Intn(n)].Digest = bft.NullDigest
+		for i := range c.Choices {
+			c.Choices[i].Digest = bft.NullDigest
+		}
 	case s.how == 2 && n > 0:
 		c.Choices = c.Choices[:n-1]
 	case s.how == 5: // it follows from the set, but nobody signed such a set
