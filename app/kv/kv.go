@@ -11,6 +11,7 @@ import (
 	"bytes"
 
 	"github.com/themis-bft/themis/app"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
 )
 
@@ -77,8 +78,10 @@ func (s *Store) get(op Op) []byte {
 
 func (s *Store) put(op Op) []byte {
 	at := pageOf(op.Key)
-	i, there := s.pages[at].find(op.Key)
-	if s.pages[at].bytes+s.pages[at].growth(op, i, there) > PageBytesMax {
+	p := s.pages[at]
+	i, there := p.find(op.Key)
+	crowded := !there && len(p.entries) >= PageEntriesMax && !mutant.On("kv-entries-not-bounded")
+	if crowded || p.bytes+p.growth(op, i, there) > PageBytesMax {
 		return code(Full)
 	}
 	s.own(at).set(op, i, there)

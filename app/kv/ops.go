@@ -13,6 +13,10 @@ const (
 	ValueBytesMax = 30 << 10 // a value; compare-and-swap carries two of them in one operation
 	ScanMax       = 1000     // entries in the result of one scan
 	PageBytesMax  = 8 << 20  // encoded keys and values of one page
+
+	// PageEntriesMax bounds the entries of one page: a new key moves those behind it, and a page
+	// that a snapshot shares is copied before it is changed. 16 Mi keys in all pages together.
+	PageEntriesMax = 1 << 14
 )
 
 // What must hold between them and the limits of Themis.

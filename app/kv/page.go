@@ -27,13 +27,14 @@ type entry struct {
 	value []byte
 }
 
-// page is the part of the store whose keys have one hash. Once a snapshot shares it only its
-// cached digest changes any more.
+// page is the part of the store whose keys have one hash. Once a snapshot shares it only what is
+// cached of it changes any more.
 type page struct {
 	entries []entry // ascending by key
 	bytes   int     // encoded size of the entries
 	shared  bool    // read and written by the execute stage alone
 	digest  atomic.Pointer[bft.Digest]
+	encoded atomic.Pointer[[]byte] // of a shared page that is being served
 }
 
 // pageOf is FNV-1a of the key, folded to the number of pages.
@@ -106,10 +107,10 @@ func (p *page) encode() []byte {
 }
 
 // snapshot shares the pages of the moment at which it was taken. Pages that do not fit one
-// fragment are encoded once only, since they are served in parts.
+// fragment stay encoded, since they are served in parts; the next snapshot that is given back
+// forgets that, so that a peer that asks for everything makes the state twice as large at most.
 type snapshot struct {
-	pages   [Pages]*page
-	encoded [Pages]atomic.Pointer[[]byte]
+	pages [Pages]*page
 }
 
 // Snapshot returns a picture of the store.
@@ -127,23 +128,33 @@ func (s *snapshot) Digest(i int) bft.Digest {
 	if d := p.digest.Load(); d != nil {
 		return *d
 	}
-	d := app.PageDigest(s.Page(i))
+	b := p.encoded.Load()
+	if b == nil {
+		fresh := p.encode() // not kept: a checkpoint hashes every page that changed
+		b = &fresh
+	}
+	d := app.PageDigest(*b)
 	p.digest.Store(&d)
 	return d
 }
 
 func (s *snapshot) Page(i int) []byte {
-	if b := s.encoded[i].Load(); b != nil {
+	p := s.pages[i]
+	if b := p.encoded.Load(); b != nil {
 		return *b
 	}
-	b := s.pages[i].encode()
+	b := p.encode()
 	if len(b) > bft.StateFragmentBytesMax {
-		s.encoded[i].Store(&b)
+		p.encoded.Store(&b)
 	}
 	return b
 }
 
-func (s *snapshot) Release() {}
+func (s *snapshot) Release() {
+	for _, p := range s.pages {
+		p.encoded.Store(nil)
+	}
+}
 
 // errPage says that the bytes are no page of this application.
 var errPage = errors.New("kv: not a page of the key-value store")
@@ -169,7 +180,7 @@ func (s *Store) Restore(pages [][]byte) error {
 func decodePage(index int, b []byte) (*page, error) {
 	r := wire.NewReader(b)
 	n := int64(r.U32())
-	if n*entryHeaderBytes > int64(r.Len()) || r.Len() > PageBytesMax {
+	if n*entryHeaderBytes > int64(r.Len()) || r.Len() > PageBytesMax || n > PageEntriesMax {
 		return nil, fmt.Errorf("%w: page %d has %d entries in %d bytes", errPage, index, n, len(b))
 	}
 	p := &page{entries: make([]entry, 0, n), bytes: r.Len()}

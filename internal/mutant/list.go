@@ -42,6 +42,7 @@ var List = []Mutant{
 	{"catchup-asks-too-much", "a fetcher asks for no more than the budget of a server gives", "catchup"},
 	{"catchup-nobody-overtakes", "a source that drips does not hold up a transfer", "catchup"},
 	{"kv-snapshot-not-copied", "operations do not change what a snapshot shows", "app/kv"},
+	{"kv-entries-not-bounded", "the entries of a page are bounded, not only their bytes", "app/kv"},
 	{"client-f-replies", "a client accepts a result from f+1 replicas, not f", "client"},
 	{"client-same-replica-twice", "replies of one replica count once", "client"},
 	{"client-view-hint-from-one", "the presumed primary moves when f+1 replicas claim the view", "client"},
