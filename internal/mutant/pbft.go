@@ -34,5 +34,9 @@ var pbft = []Mutant{
 	{"pbft-q-dropped", "Q outlives its view", "sim"},
 	{"pbft-no-join", "f+1 replicas that leave a view are followed", "sim"},
 	{"pbft-waits-for-claims", "where claims do not come the state is fetched", "protocol/pbft"},
+	{"pbft-executed-not-agreed-again", "votes are resent for executed slots that a new view brought up again", "protocol/pbft"},
+	{"pbft-behind-suspects", "who is behind f+1 peers does not suspect the primary", "protocol/pbft"},
+	{"pbft-primary-never-stalls", "a primary whose slots do not commit leaves its view", "protocol/pbft"},
+	{"pbft-old-votes-not-resent", "votes of a view that was left are repeated to who is still in it", "protocol/pbft"},
 	{"pbft-view-change-not-resent", "VIEW-CHANGE and NEW-VIEW are resent", "sim"},
 }

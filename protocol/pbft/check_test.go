@@ -156,7 +156,7 @@ func samples(c *Codec) []protocol.Message {
 	set := []*ViewChange{viewChange(c, 0, 1, good, at5, at5), viewChange(c, 1, 1, Stable{}, nil, nil), viewChange(c, 2, 1, good, nil, at5)}
 	return []protocol.Message{
 		&PrePrepare{View: 3, Seq: 1, Digest: d, Batch: body}, &Prepare{View: 1, Seq: 2, Digest: d},
-		&Commit{View: 1, Seq: 2, Digest: d}, &Status{View: 7, Active: true, Stable: 4, Committed: 6, Accepted: 3, Prepared: 1, ViewChanges: 5},
+		&Commit{View: 1, Seq: 2, Digest: d}, &Status{View: 7, Active: true, Stable: 4, Committed: 6, Open: 5, Accepted: 3, Prepared: 1, ViewChanges: 5},
 		signed(c, &Checkpoint{Seq: 4, Digest: d, Replica: 2}), set[0], newView(c, 1, 1, set...),
 		&Decided{First: 9, Digests: []bft.Digest{d, dg("x")}}, &good,
 	}

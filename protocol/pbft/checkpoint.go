@@ -201,6 +201,7 @@ func (c *Core) makeStable(p Stable, out *protocol.Effects) {
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordCheckpoint, Seq: p.Seq, Data: p.append(nil)})
 	out.Stable = &protocol.Stable{Seq: p.Seq, Digest: p.Digest}
 	c.applyNewView(out)
+	c.tryNewView(out)
 	c.askBatch(out)
 }
 

@@ -76,7 +76,7 @@ func appendSig(b, sig []byte) []byte {
 func (m *Status) append(b []byte) []byte {
 	b = wire.AppendU64(b, uint64(m.View))
 	b = wire.AppendBool(b, m.Active)
-	for _, v := range []uint64{uint64(m.Stable), uint64(m.Committed), m.Accepted, m.Prepared, uint64(m.ViewChanges)} {
+	for _, v := range []uint64{uint64(m.Stable), uint64(m.Committed), uint64(m.Open), m.Accepted, m.Prepared, uint64(m.ViewChanges)} {
 		b = wire.AppendU64(b, v)
 	}
 	return b

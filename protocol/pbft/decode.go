@@ -31,7 +31,7 @@ func (c *Codec) decode(k wire.Kind, r *wire.Reader) protocol.Message {
 		return &Commit{View: v, Seq: n, Digest: d}
 	case KindStatus:
 		return &Status{
-			View: readView(r), Active: r.Bool(), Stable: readSeq(r), Committed: readSeq(r),
+			View: readView(r), Active: r.Bool(), Stable: readSeq(r), Committed: readSeq(r), Open: readSeq(r),
 			Accepted: r.U64(), Prepared: r.U64(), ViewChanges: bft.ReplicaSet(r.U64()),
 		}
 	case KindCheckpoint:

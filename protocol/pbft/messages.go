@@ -43,12 +43,14 @@ type Commit struct {
 }
 
 // Status tells peers what its sender has, so that they resend what it lacks (TOCS'02,
-// section 5.2). Accepted and Prepared are bitmaps of the slots from Committed+1 on.
+// section 5.2). Accepted and Prepared are bitmaps of the slots from Open+1 on. Open is Committed,
+// or less while slots that were executed before have yet to be agreed on again in this view.
 type Status struct {
 	View        bft.View
 	Active      bool
 	Stable      bft.SeqNum
 	Committed   bft.SeqNum
+	Open        bft.SeqNum
 	Accepted    uint64
 	Prepared    uint64
 	ViewChanges bft.ReplicaSet // whose VIEW-CHANGE for View it holds

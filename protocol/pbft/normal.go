@@ -39,6 +39,9 @@ func (c *Core) onProposed(ev protocol.Proposed, out *protocol.Effects) {
 		return // our own state was found wrong and went back since we asked; clients repeat
 	}
 	c.assigned++
+	if c.assigned == c.committed+1 {
+		c.watchFlight(out)
+	}
 	c.accept(c.assigned, ev.Digest, ev.Body, out)
 	c.send(c.others, &PrePrepare{View: c.view, Seq: c.assigned, Digest: ev.Digest, Batch: ev.Body}, out)
 	c.askBatch(out)
@@ -208,6 +211,7 @@ func (c *Core) advance(out *protocol.Effects) {
 		c.setPatience(out)
 	}
 	c.assigned = max(c.assigned, c.committed)
+	c.watchFlight(out)
 	c.settle(out)
 	c.askBatch(out)
 }

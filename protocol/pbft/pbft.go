@@ -13,6 +13,7 @@ const (
 	timerStatus  = protocol.TimerProtocol + iota // periodic STATUS
 	timerNewView                                 // NEW-VIEW is late
 	timerFetch                                   // bodies asked for did not come
+	timerStalled                                 // as primary: slots in flight do not commit
 )
 
 // Family is PBFT as assembly knows it.
@@ -46,6 +47,8 @@ type Core struct {
 	committed bft.SeqNum         // highest slot handed to execution
 	assigned  bft.SeqNum         // as primary: highest slot in use
 	asked     bool               // a Propose is outstanding
+	flying    bool               // the timer of slots in flight runs
+	excused   bft.SeqNum         // progress of others that last excused a silence
 	propose   protocol.Propose
 
 	bodies map[bft.Digest]body
@@ -120,9 +123,7 @@ func (c *Core) Step(ev protocol.Event, out *protocol.Effects) {
 	case protocol.BodyRefused:
 		c.onBodyRefused(ev, out)
 	case protocol.Overdue:
-		if c.active && ev.View == c.view {
-			c.leaveView(c.view+1, ev.Cause, out)
-		}
+		c.onOverdue(ev, out)
 	case protocol.TimerFired:
 		c.onTimer(ev.Timer, out)
 	case protocol.Executed:
@@ -182,6 +183,8 @@ func (c *Core) onTimer(t protocol.Timer, out *protocol.Effects) {
 		}
 	case timerFetch:
 		c.refetch(out)
+	case timerStalled:
+		c.onStalled(out)
 	default:
 		panic(fmt.Sprintf("pbft: timer %d was never set", t))
 	}

@@ -240,3 +240,93 @@ func TestProposalBringsTheMissingBody(t *testing.T) {
 		t.Fatal("the slot is decided, its body is here, and nothing moves")
 	}
 }
+
+// leftAlone is a cluster in which r3 is dead, r2 left view 0 alone after its COMMIT for slot 1
+// reached r1 only, r1 executed it, and the primary r0 lacks that COMMIT (simulator seed 11705).
+func leftAlone(t *testing.T) *cluster {
+	c := newCluster(t, 4, 1)
+	c.nodes[3].dead = true
+	c.drop = func(p packet) bool { return p.kind == KindCommit && p.from == 2 && p.to == 0 }
+	c.request()
+	c.run()
+	c.fire(2, protocol.TimerPatience)
+	c.run()
+	if a, b := c.nodes[0].core.committed, c.nodes[1].core.committed; a != 0 || b != 1 {
+		t.Fatalf("r0 committed %d and r1 %d, want 0 and 1", a, b)
+	}
+	c.drop = nil
+	return c
+}
+
+// TestVotesOfAViewThatWasLeft: who left a view repeats its votes to who is still in it.
+func TestVotesOfAViewThatWasLeft(t *testing.T) {
+	c := leftAlone(t)
+	c.fireAll(timerStatus)
+	c.run()
+	c.reach(1)
+}
+
+// TestPrimaryLeavesWhenStalled: a primary whose slots in flight do not commit leaves its view, so
+// that one backup that left before it is not alone for ever.
+func TestPrimaryLeavesWhenStalled(t *testing.T) {
+	c := leftAlone(t)
+	c.drop = func(p packet) bool { return p.from == 2 && p.kind != KindViewChange && p.kind != KindNewView }
+	c.fire(0, timerStalled)
+	c.run()
+	c.drop = nil
+	c.fireAll(timerStatus)
+	c.run()
+	c.reach(1)
+	if v := c.nodes[1].core.view; v != 1 {
+		t.Fatalf("view %d, want 1", v)
+	}
+}
+
+// TestWhoIsBehindDoesNotSuspect: while f+1 peers say that they committed more, the primary is not
+// silent; a replica that left it would be out alone (found on a live cluster of ten).
+func TestWhoIsBehindDoesNotSuspect(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	for _, from := range []bft.ReplicaID{0, 2} {
+		c.say(from, 1, &Status{Active: true, Committed: 7})
+	}
+	c.fire(1, protocol.TimerPatience)
+	x := c.nodes[1]
+	if !x.core.active {
+		t.Fatal("left the view although f+1 peers see progress in it")
+	}
+	if _, ok := x.timers[protocol.TimerPatience]; !ok {
+		t.Fatal("the pool's patience was not set again")
+	}
+	c.say(0, 1, &Status{Active: true, Committed: 1000}) // one liar alone does not excuse twice
+	c.fire(1, protocol.TimerPatience)
+	if x.core.active {
+		t.Fatal("the primary is excused although no second replica sees new progress")
+	}
+	c.fire(3, protocol.TimerPatience)
+	if c.nodes[3].core.active {
+		t.Fatal("stays with a silent primary")
+	}
+}
+
+// TestExecutedSlotsAreAgreedOnAgain: a slot that one replica executed comes up again in the new
+// view, and the PREPARE that this replica lacks there is lost once. Its COMMIT is needed, for the
+// fourth replica is dead; so its STATUS asks for votes of a slot that it executed long ago.
+func TestExecutedSlotsAreAgreedOnAgain(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.kind == KindCommit && p.to != 1 || p.kind == KindDecided }
+	c.request()
+	c.run()
+	if c.nodes[1].core.committed != 1 || c.nodes[2].core.committed != 0 {
+		t.Fatal("only r1 was to execute slot 1")
+	}
+	c.nodes[0].dead = true
+	c.drop = func(p packet) bool { return p.kind == KindDecided || p.kind == KindPrepare && p.to == 1 }
+	c.fireAll(protocol.TimerPatience)
+	c.run()
+	c.drop = func(p packet) bool { return p.kind == KindDecided }
+	for range 3 {
+		c.fireAll(timerStatus)
+		c.run()
+	}
+	c.reach(1)
+}

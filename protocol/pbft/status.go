@@ -49,9 +49,9 @@ func (c *Core) sendStatus(to bft.ReplicaSet, out *protocol.Effects) {
 	if to == 0 {
 		return
 	}
-	m := &Status{View: c.view, Active: c.active, Stable: c.stable.Seq, Committed: c.committed}
+	m := &Status{View: c.view, Active: c.active, Stable: c.stable.Seq, Committed: c.committed, Open: c.open()}
 	for i := range bft.SeqNum(statusSlots) {
-		s := c.slots.At(c.committed + 1 + i)
+		s := c.slots.At(m.Open + 1 + i)
 		if s == nil {
 			break
 		}
@@ -68,6 +68,20 @@ func (c *Core) sendStatus(to bft.ReplicaSet, out *protocol.Effects) {
 		}
 	}
 	c.send(to, m, out)
+}
+
+// open is the last slot for which this replica needs no vote of its view any more. A slot that it
+// executed in an earlier view and that NEW-VIEW brought up again needs some: until this replica
+// is prepared there, those that lack its COMMIT cannot go on.
+func (c *Core) open() bft.SeqNum {
+	if c.active && !mutant.On("pbft-executed-not-agreed-again") {
+		for n := c.stable.Seq + 1; n <= min(c.bound, c.committed); n++ {
+			if s := c.slots.At(n); s != nil && !s.preparedIn(c.view) {
+				return n - 1
+			}
+		}
+	}
+	return c.committed
 }
 
 // noteAhead asks the others at once, at most once per period, when somebody is ahead of us.
@@ -98,7 +112,7 @@ func (c *Core) onStatus(from bft.ReplicaID, m *Status, out *protocol.Effects) pr
 	if m.Committed < c.committed {
 		c.resendDecided(to, m, out)
 	}
-	if m.View == c.view && m.Active && c.active {
+	if m.Active && (m.View == c.view && c.active || m.View < c.view && !c.active) {
 		c.resendVotes(from, m, out)
 	}
 	for n, b := range c.ballots(m.Stable) {
@@ -150,26 +164,31 @@ func (c *Core) resendDecided(to bft.ReplicaSet, m *Status, out *protocol.Effects
 	}
 }
 
-// resendVotes repeats our messages of the current view for slots that the peer has open.
+// resendVotes repeats our messages of the peer's view for slots that the peer has open. That may
+// be a view that we asked to leave: what was said and logged may be said again, and the peer may
+// lack just our vote to commit what others have executed.
 func (c *Core) resendVotes(from bft.ReplicaID, m *Status, out *protocol.Effects) {
-	to, left := bft.SetOf(from), resendBodies
+	to, left, primary := bft.SetOf(from), resendBodies, c.q.Primary(m.View)
+	if m.View < c.view && mutant.On("pbft-old-votes-not-resent") {
+		return
+	}
 	for i := range bft.SeqNum(resendSlots) {
-		n := m.Committed + 1 + i
+		n := m.Open + 1 + i
 		s := c.slots.At(n)
-		if s == nil || !s.acceptedIn(c.view) {
+		if s == nil || !s.acceptedIn(m.View) {
 			continue
 		}
-		if m.Accepted>>i&1 == 0 && c.leads() && n > c.bound && left > 0 {
+		if m.Accepted>>i&1 == 0 && primary == c.self && n > c.bound && left > 0 {
 			left--
 			if b, ok := c.bodyOf(s.digest); ok && c.spendBytes(from, len(b)) {
-				c.send(to, &PrePrepare{View: c.view, Seq: n, Digest: s.digest, Batch: b}, out)
+				c.send(to, &PrePrepare{View: m.View, Seq: n, Digest: s.digest, Batch: b}, out)
 			}
 		}
-		if m.Prepared>>i&1 == 0 && c.primary() != c.self {
-			c.send(to, &Prepare{View: c.view, Seq: n, Digest: s.digest}, out)
+		if m.Prepared>>i&1 == 0 && primary != c.self {
+			c.send(to, &Prepare{View: m.View, Seq: n, Digest: s.digest}, out)
 		}
 		if s.prepared {
-			c.send(to, &Commit{View: c.view, Seq: n, Digest: s.digest}, out)
+			c.send(to, &Commit{View: m.View, Seq: n, Digest: s.digest}, out)
 		}
 	}
 }

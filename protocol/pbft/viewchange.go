@@ -25,10 +25,70 @@ func (c *Core) leaveView(v bft.View, cause protocol.Cause, out *protocol.Effects
 	c.own = c.makeViewChange(v)
 	c.persistView(out)
 	c.stopTimer(protocol.TimerPatience, out)
+	c.watchFlight(out)
 	c.stopTimer(timerNewView, out)
 	c.waiting = false
 	c.certify(c.own, out)
 	c.checkQuorum(out)
+}
+
+// onOverdue follows the suspicion of the pool, unless it is we who are behind.
+func (c *Core) onOverdue(ev protocol.Overdue, out *protocol.Effects) {
+	switch {
+	case !c.active || ev.View != c.view:
+	case c.behind():
+		c.setPatience(out)
+		c.sendStatus(c.others, out)
+	default:
+		c.leaveView(c.view+1, ev.Cause, out)
+	}
+}
+
+// behind reports whether at least one correct replica has committed more than we did, and more
+// than when we last asked: it sees progress, so the primary is not silent; who left now would be
+// out alone. The f+1st highest number that peers state is no more than what some correct one
+// committed, and each use of the excuse needs a higher one, so that liars cannot hold anybody.
+func (c *Core) behind() bool {
+	if mutant.On("pbft-behind-suspects") {
+		return false
+	}
+	stated := make([]bft.SeqNum, 0, c.n)
+	for i := range c.peers {
+		stated = append(stated, c.peers[i].committed)
+	}
+	slices.Sort(stated)
+	sure := stated[c.n-c.q.Weak()]
+	if sure <= c.committed || sure <= c.excused {
+		return false
+	}
+	c.excused = sure
+	return true
+}
+
+// watchFlight keeps the primary's own eye on its slots in flight. Backups whose requests are
+// executed have no reason to leave, and one that left alone is too few: if a slot then lacks the
+// vote of the one that left, only the primary sees that nothing moves.
+func (c *Core) watchFlight(out *protocol.Effects) {
+	flying := c.leads() && c.assigned > c.committed
+	switch {
+	case flying:
+		out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerStalled, After: 2 * c.backoff(c.cfg.Patience)})
+	case c.flying:
+		c.stopTimer(timerStalled, out)
+	}
+	c.flying = flying
+}
+
+func (c *Core) onStalled(out *protocol.Effects) {
+	c.flying = false
+	switch {
+	case !c.leads() || c.assigned <= c.committed || mutant.On("pbft-primary-never-stalls"):
+	case c.behind():
+		c.watchFlight(out)
+		c.sendStatus(c.others, out)
+	default:
+		c.leaveView(c.view+1, protocol.CauseSilence, out)
+	}
 }
 
 // makeViewChange collects the claims of this replica above its stable checkpoint.
@@ -164,20 +224,29 @@ func (c *Core) tryNewView(out *protocol.Effects) {
 	if !ok {
 		return
 	}
-	complete := true
-	for _, ch := range choices {
-		if _, have := c.bodyOf(ch.Digest); !have {
-			complete = false
-			c.want(ch.Seq, ch.Digest, holders(set, ch), out)
-		}
-	}
-	if !complete {
+	if !c.haveBodies(set, choices, out) {
 		return
 	}
 	c.sentView = c.view
 	nv := &NewView{View: c.view, Replica: c.self, Set: set, Start: start, Choices: choices}
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordNewView, Data: c.codec.Append(nil, nv)})
 	c.certify(nv, out)
+}
+
+// haveBodies reports whether every choice above the own stable checkpoint has its body here, and
+// asks for those that can be kept; the others must wait until the window has moved.
+func (c *Core) haveBodies(set []*ViewChange, choices []Choice, out *protocol.Effects) bool {
+	complete := true
+	for _, ch := range choices {
+		if _, have := c.bodyOf(ch.Digest); have || ch.Seq <= c.stable.Seq {
+			continue
+		}
+		complete = false
+		if c.slots.At(ch.Seq) != nil {
+			c.want(ch.Seq, ch.Digest, holders(set, ch), out)
+		}
+	}
+	return complete
 }
 
 // holders are the members of set that claim to have pre-prepared a choice.
@@ -206,6 +275,7 @@ func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 	c.stopTimer(timerNewView, out)
 	c.waiting = false
 	c.setPatience(out)
+	c.watchFlight(out)
 	for _, vc := range m.Set {
 		if vc.Base.Seq == m.Start && m.Start > c.stable.Seq {
 			c.noteProof(vc.Base, out)
