@@ -20,16 +20,18 @@ import (
 )
 
 var (
-	runLive  = flag.Bool("live", false, "run the campaigns; they take minutes")
-	kills    = flag.Int("kills", 20, "kills of the primary in TestKillPrimary")
-	rounds   = flag.Int("rounds", 5, "kills of the whole cluster in TestKillAll")
-	duration = flag.Duration("for", 0, "how long the load of a campaign lasts (0: the campaign's own choice)")
-	seed     = flag.Uint64("seed", 0, "of all that a campaign draws (0: from the clock, and printed)")
-	binaries = flag.String("bin", "", "folder of themisd and themisd-byz (empty: they are built)")
-	clients  = flag.Int("clients", 8, "clients of the key-value workload")
-	only     = flag.String("how", "", "the only way to lie in TestLiar (empty: all)")
-	sizes    = flag.String("sizes", "4,7,10", "numbers of replicas in TestSizes")
-	keep     = flag.String("keep", "", "folder that receives the logs and the history of a campaign that fails")
+	runLive      = flag.Bool("live", false, "run the campaigns; they take minutes")
+	kills        = flag.Int("kills", 20, "kills of the primary in TestKillPrimary")
+	rounds       = flag.Int("rounds", 5, "kills of the whole cluster in TestKillAll")
+	duration     = flag.Duration("for", 0, "how long the load of a campaign lasts (0: the campaign's own choice)")
+	seed         = flag.Uint64("seed", 0, "of all that a campaign draws (0: from the clock, and printed)")
+	binaries     = flag.String("bin", "", "folder of themisd and themisd-byz (empty: they are built)")
+	clients      = flag.Int("clients", 8, "clients of the key-value workload")
+	only         = flag.String("how", "", "the only way to lie in TestLiar (empty: all)")
+	floodClients = flag.Int("flood-clients", 100, "clients of TestOverload")
+	floodWindow  = flag.Int("flood-window", 32, "requests that each of them has outstanding at most")
+	sizes        = flag.String("sizes", "4,7,10", "numbers of replicas in TestSizes")
+	keep         = flag.String("keep", "", "folder that receives the logs and the history of a campaign that fails")
 )
 
 // built is the folder of the binaries when -bin is empty.

@@ -78,13 +78,17 @@ func startLoad(t *testing.T, n *nodes, r *rand.Rand) *load {
 }
 
 // connect opens a client with an identity of its own.
-func (n *nodes) connect() *client.Client {
+func (n *nodes) connect(o ...client.Options) *client.Client {
 	n.t.Helper()
 	key, err := keys.Generate("ed25519")
 	must(n.t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := client.Open(ctx, client.Config{Membership: &n.Public.Membership, Replicas: n.Public.ClientAddrs, Key: key})
+	cfg := client.Config{Membership: &n.Public.Membership, Replicas: n.Public.ClientAddrs, Key: key}
+	if len(o) > 0 {
+		cfg.Options = o[0]
+	}
+	c, err := client.Open(ctx, cfg)
 	must(n.t, err)
 	n.t.Cleanup(c.Close)
 	return c
