@@ -174,6 +174,7 @@ func (c *Core) resume(b protocol.Boot, out *protocol.Effects) {
 	}
 	if c.active {
 		c.setPatience(out)
+		c.watchFlight(out)
 		c.applyNewView(out)
 		c.askBatch(out)
 	} else {

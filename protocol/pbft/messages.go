@@ -44,7 +44,7 @@ type Commit struct {
 
 // Status tells peers what its sender has, so that they resend what it lacks (TOCS'02,
 // section 5.2). Accepted and Prepared are bitmaps of the slots from Open+1 on. Open is Committed,
-// or less while slots that were executed before have yet to be agreed on again in this view.
+// or less while the sender is not prepared, in this view, in slots that it has executed.
 type Status struct {
 	View        bft.View
 	Active      bool

@@ -39,7 +39,7 @@ func (c *Core) onProposed(ev protocol.Proposed, out *protocol.Effects) {
 		return // our own state was found wrong and went back since we asked; clients repeat
 	}
 	c.assigned++
-	if c.assigned == c.committed+1 {
+	if !c.flying {
 		c.watchFlight(out)
 	}
 	c.accept(c.assigned, ev.Digest, ev.Body, out)

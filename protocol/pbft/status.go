@@ -71,11 +71,12 @@ func (c *Core) sendStatus(to bft.ReplicaSet, out *protocol.Effects) {
 }
 
 // open is the last slot for which this replica needs no vote of its view any more. A slot that it
-// executed in an earlier view and that NEW-VIEW brought up again needs some: until this replica
-// is prepared there, those that lack its COMMIT cannot go on.
+// executed on the claims of others, or in an earlier view before NEW-VIEW brought it up again,
+// needs some until a checkpoint covers it: before this replica is prepared there it sends no
+// COMMIT, and who lacks just that one cannot go on.
 func (c *Core) open() bft.SeqNum {
 	if c.active && !mutant.On("pbft-executed-not-agreed-again") {
-		for n := c.stable.Seq + 1; n <= min(c.bound, c.committed); n++ {
+		for n := c.stable.Seq + 1; n <= c.committed; n++ {
 			if s := c.slots.At(n); s != nil && !s.preparedIn(c.view) {
 				return n - 1
 			}
