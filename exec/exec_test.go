@@ -279,9 +279,12 @@ func TestListedIsNotEvictedByUnlisted(t *testing.T) {
 func TestLookupOfUnknown(t *testing.T) {
 	f := newFixture(t, 8)
 	s := f.open(1)
-	far := opReq(1, s+10, 0, 0, "x") // a slot that was not executed here: we may be behind
-	if known, replies := f.lookup(far, true); known || len(replies) != 0 {
-		t.Fatalf("known %v, %+v", known, replies)
+	for ahead := uint64(1); ahead < 12; ahead++ { // slots that were not executed here: we may be behind
+		far := opReq(1, uint64(f.e.Executed())+ahead, 0, 0, "x")
+		wantKnown := ahead > uint64(membership(8).Window) // by so much we could not order it
+		if known, replies := f.lookup(far, true); known != wantKnown || len(replies) != 0 {
+			t.Fatalf("%d ahead: known %v, %+v", ahead, known, replies)
+		}
 	}
 	r := opReq(1, s, 0, 0, "x", "y")
 	r.Answer = bft.SetOf(1, 2)

@@ -11,7 +11,8 @@ import (
 // answered here when it executes.
 //
 // A session that this replica has not heard of is closed only if its number is a slot that was
-// executed here; else this replica may merely be behind.
+// executed here; else this replica may merely be behind. If it were behind by more than a window
+// it could not order the request: then nothing is said, and the client comes again.
 func (e *Executor) Lookup(r *wire.Request, wantsReply bool, out *Output) (known bool) {
 	if !wantsReply {
 		out = nil
@@ -49,7 +50,7 @@ func (e *Executor) lookupOps(r *wire.Request, out *Output) bool {
 	s := e.table.find(r.Client, r.Session)
 	if s == nil {
 		if r.Session > uint64(e.executed) {
-			return false
+			return r.Session-uint64(e.executed) > uint64(e.membership.Window)
 		}
 		if out != nil {
 			e.counts.FromCache += uint64(len(r.Ops))

@@ -2,6 +2,7 @@ package host
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
 )
 
@@ -32,6 +33,11 @@ type executedSession struct {
 
 func newExecutedFilter(limit int) executedFilter {
 	return executedFilter{limit: limit, sessions: make(map[sessionKey]*executedSession)}
+}
+
+// knows reports whether a request of r's session was decided lately.
+func (f *executedFilter) knows(r *wire.Request) bool {
+	return f.sessions[queueOf(r.Key())] != nil || mutant.On("node-orders-unknown-sessions")
 }
 
 // has reports whether every operation of r was executed.

@@ -51,7 +51,7 @@ func TestOwnBatchesKeepTheLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.handle(ClientRequest{Request: decoded})
+			w.fromClient(decoded)
 		}
 		for batches := 0; w.node.pool.unproposed > 0; batches++ {
 			w.propose(0)
@@ -86,5 +86,27 @@ func TestDivergedReplicaKeepsItsTransfer(t *testing.T) {
 	w.handle(Checkpoint{Held: newHeld(16, []byte("right"))})
 	if s := w.node.Status(); s.CatchUp.Target != 0 {
 		t.Fatalf("execution got beyond slot 8 by itself, and it is still fetched: target %d", s.CatchUp.Target)
+	}
+}
+
+// TestUnknownSessionsAreLookedUp: a client names a thousand sessions that do not exist. The primary
+// asks the execute stage first, which answers that they are closed: none takes a place in the pool
+// or in a batch. What follows in a session of which something was decided is ordered at once.
+func TestUnknownSessionsAreLookedUp(t *testing.T) {
+	w := newWorld(t)
+	w.become(1, 1)
+	for session := range uint64(1000) {
+		w.handle(ClientRequest{Request: w.decoded(0, 1+session, 0)})
+	}
+	if s := w.node.Status(); s.Pending != 0 || len(w.out.Lookup) != 1000 {
+		t.Fatalf("%d pending, %d lookups", s.Pending, len(w.out.Lookup))
+	}
+	w.out.Lookup = nil
+	first := w.decoded(1, 7, 0)
+	w.fromClient(first)
+	w.commit(1, w.body(1, first.Raw))
+	w.handle(ClientRequest{Request: w.decoded(1, 7, 1)})
+	if s := w.node.Status(); s.Pending != 1 || len(w.out.Lookup) != 0 {
+		t.Fatalf("the second of a session: %d pending, %d lookups", s.Pending, len(w.out.Lookup))
 	}
 }

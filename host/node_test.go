@@ -53,7 +53,7 @@ func TestPrimaryProposes(t *testing.T) {
 	w.become(1, 1)
 	w.propose(1)
 	for c := range 3 {
-		w.handle(ClientRequest{Request: w.decoded(c, 1, 0)})
+		w.fromClient(w.decoded(c, 1, 0))
 	}
 	if _, n := last[protocol.Proposed](w); n != 0 {
 		t.Fatal("proposes before the inputs at hand were handled")
@@ -67,7 +67,7 @@ func TestPrimaryProposes(t *testing.T) {
 	if n != 1 || p.View != 1 || err != nil || len(reqs) != 3 || p.Digest != wire.BodyDigest(p.Body) {
 		t.Fatalf("%d proposals, view %d, %d requests, %v", n, p.View, len(reqs), err)
 	}
-	w.handle(ClientRequest{Request: w.decoded(4, 1, 0)})
+	w.fromClient(w.decoded(4, 1, 0))
 	w.node.Tick(w.at, &w.out)
 	if _, n := last[protocol.Proposed](w); n != 1 {
 		t.Fatal("proposes without being asked")

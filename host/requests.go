@@ -7,10 +7,12 @@ import (
 )
 
 // clientRequest takes a request from its client. The primary orders what it has not seen
-// executed; a repeat, and everything that comes to another replica, goes through the execute
-// stage first, which answers from its cache or gives the request back as Unexecuted.
+// executed of a session that it knows; a repeat, what comes first of a session, and everything
+// that comes to another replica, goes through the execute stage first, which answers from its
+// cache or gives the request back as Unexecuted. Sessions that do not exist are answered there and
+// cost no place in the pool and none in a batch: a client can name any number of them.
 func (n *Node) clientRequest(in ClientRequest, out *Output) {
-	if !in.Retry && n.leads() && !n.pool.executed.has(&in.Request) {
+	if !in.Retry && n.leads() && n.pool.executed.knows(&in.Request) && !n.pool.executed.has(&in.Request) {
 		n.offer(&in.Request, entryFlags{asked: true})
 		return
 	}

@@ -122,6 +122,15 @@ func (w *world) decoded(client int, session, first uint64) wire.Request {
 
 func (w *world) handle(in Input) { w.node.Handle(w.at, in, &w.out) }
 
+// fromClient hands in a request, and what is looked up because of it as not executed.
+func (w *world) fromClient(r wire.Request) {
+	w.handle(ClientRequest{Request: r})
+	for _, l := range w.out.Lookup {
+		w.handle(Unexecuted{Request: l.Request, Relay: l.Relay})
+	}
+	w.out.Lookup = nil
+}
+
 // effects makes the core do something at its next step.
 func (w *world) effects(f func(out *protocol.Effects)) {
 	w.core.react = func(_ protocol.Event, out *protocol.Effects) { f(out) }
