@@ -45,6 +45,11 @@ const (
 	// bytes go, and a repeat is told that its result was dropped.
 	SessionReplyBytesMax = 256 << 10
 
+	// ReplyCacheBytesMax bounds the cached replies of all sessions: with many sessions each keeps
+	// less, but one result at least (Membership.SessionReplyBytes). Every checkpoint that is held
+	// may have other pages of them.
+	ReplyCacheBytesMax = 64 << 20
+
 	// SessionsMax bounds Membership.Sessions.
 	SessionsMax = 1 << 16
 

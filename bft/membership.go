@@ -37,6 +37,12 @@ type ClientKey struct {
 // N is the number of replicas.
 func (m *Membership) N() int { return len(m.Replicas) }
 
+// SessionReplyBytes is how many bytes of cached replies a session keeps. It is a function of the
+// membership, since what is kept is part of the agreed state.
+func (m *Membership) SessionReplyBytes() int {
+	return min(max(ReplyCacheBytesMax/max(m.Sessions, 1), ResultBytesMax), SessionReplyBytesMax)
+}
+
 // Quorums returns the quorum arithmetic of m.
 func (m *Membership) Quorums() Quorums { return Quorums{N: len(m.Replicas), F: m.F} }
 

@@ -25,7 +25,7 @@ var (
 	ErrOutcomeUnknown = errors.New("client: outcome unknown")
 
 	// ErrResultDropped says that the operation was executed exactly once, and that the replicas no
-	// longer hold its result: the results outstanding exceeded bft.SessionReplyBytesMax.
+	// longer hold its result: the results outstanding exceeded bft.Membership.SessionReplyBytes.
 	ErrResultDropped = errors.New("client: executed, but the result is no longer held")
 
 	// ErrRefused says that the cluster admits no session of this client: its key is not listed

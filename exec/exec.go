@@ -14,6 +14,7 @@ import (
 
 	"github.com/themis-bft/themis/app"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -84,9 +85,14 @@ func New(m *bft.Membership, self bft.ReplicaID, machine app.Machine, admits Admi
 	if m.Sessions < 1 || m.Sessions > bft.SessionsMax || m.CheckpointEvery < 1 {
 		panic(fmt.Sprintf("exec: membership with %d sessions and a checkpoint every %d slots", m.Sessions, m.CheckpointEvery))
 	}
+	keep := m.SessionReplyBytes()
+	if mutant.On("exec-caches-not-bounded") {
+		keep = bft.SessionReplyBytesMax
+	}
 	return &Executor{
 		membership: m, config: wire.MembershipDigest(m), self: self,
-		machine: machine, admits: admits, late: late, table: newTable(m.Sessions),
+		machine: machine, admits: admits, late: late,
+		table: newTable(m.Sessions, uint64(keep)),
 	}
 }
 

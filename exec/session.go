@@ -26,11 +26,12 @@ type session struct {
 	executed [bft.SessionOpsMax / 64]uint64 // bit number % W
 
 	// replies are cached in the order of execution. produced counts the bytes of all results
-	// of the session so far; a reply is kept while no more than SessionReplyBytesMax were
+	// of the session so far; a reply is kept while no more than keep (of the membership) were
 	// produced from its first byte on. That depends on the ordered operations alone, not on
 	// the moment at which a late response came. awaited is how many are not counted yet.
 	replies  []cachedReply
 	produced uint64
+	keep     uint64
 	awaited  int
 
 	place      int      // index in the table
@@ -150,7 +151,7 @@ func (s *session) settle() {
 		s.produced += uint64(len(c.result))
 		s.awaited--
 	}
-	if stale || s.produced-s.oldest() > bft.SessionReplyBytesMax {
+	if stale || s.produced-s.oldest() > s.keep {
 		s.prune()
 	}
 }
@@ -168,7 +169,7 @@ func (s *session) oldest() uint64 {
 // counted yet stays: its bytes will push out older ones.
 func (s *session) prune() {
 	s.replies = slices.DeleteFunc(s.replies, func(c cachedReply) bool {
-		return c.counted && (c.late != nil || c.number < s.done || s.produced-c.start > bft.SessionReplyBytesMax)
+		return c.counted && (c.late != nil || c.number < s.done || s.produced-c.start > s.keep)
 	})
 }
 

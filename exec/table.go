@@ -26,6 +26,7 @@ type openKey struct {
 // number of sessions whatever clients do, and few sessions make few pages.
 type table struct {
 	limit  int
+	keep   uint64     // bytes of replies that a session keeps
 	places []*session // nil where free; never longer than limit
 	free   int        // no place below is free
 	byKey  map[sessionKey]*session
@@ -34,8 +35,8 @@ type table struct {
 	pages  []page     // caches, as many as places need
 }
 
-func newTable(limit int) *table {
-	return &table{limit: limit, byKey: make(map[sessionKey]*session), byOpen: make(map[openKey]*session)}
+func newTable(limit int, keep uint64) *table {
+	return &table{limit: limit, keep: keep, byKey: make(map[sessionKey]*session), byOpen: make(map[openKey]*session)}
 }
 
 func (t *table) len() int { return len(t.byKey) }
@@ -104,6 +105,7 @@ func (t *table) add(s *session) {
 		panic(fmt.Sprintf("exec: place %d of the session table is taken twice", s.place))
 	}
 	t.places[s.place] = s
+	s.keep = t.keep
 	t.byKey[sessionKey{s.client, s.number}] = s
 	t.byOpen[openKey{s.client, s.nonce}] = s
 	t.ageOf(s).push(s)
@@ -168,7 +170,7 @@ func (t *table) ageOf(s *session) *ageList {
 
 // restore replaces the content by sessions that a checkpoint brought.
 func (t *table) restore(sessions []*session) {
-	fresh := newTable(t.limit)
+	fresh := newTable(t.limit, t.keep)
 	slices.SortFunc(sessions, func(a, b *session) int {
 		if a.olderThan(b) {
 			return -1

@@ -37,6 +37,7 @@ var List = []Mutant{
 	{"wire-count-not-bounded", "a count is held against what can follow before anything is allocated", "wire"},
 	{"exec-window-not-checked", "a number beyond the session's window does not alias the bit of another", "exec"},
 	{"exec-session-number-twice", "a session is not closed in the slot of its own OPEN", "exec"},
+	{"exec-caches-not-bounded", "the caches of all sessions together are bounded", "exec"},
 	{"exec-reply-not-cached", "a repeat is answered with the first result", "exec"},
 	{"catchup-page-not-checked", "a page counts only with the digest of the manifest", "catchup"},
 	{"catchup-manifest-not-checked", "a manifest counts only with the certified digest", "catchup"},
@@ -51,4 +52,5 @@ var List = []Mutant{
 	{"replica-sync-skipped", "nothing leaves before the log has synced what it rests on", "replica"},
 	{"replica-pause-counts", "time in which the process did not run counts for no timer", "replica"},
 	{"replica-link-order", "the frames of a link are stepped in the order of their arrival", "replica"},
+	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }
