@@ -80,6 +80,10 @@ type Unexecuted struct {
 	Relay   bool // came from a peer: it is pooled but not relayed again
 }
 
+// Known says that the execute stage knows a request of a Lookup with Doubt: it was executed or
+// refused, or its session is closed. It is no longer pending.
+type Known struct{ Key wire.RequestKey }
+
 // Checkpoint says that the execute stage reached a checkpoint; Held serves it to peers.
 type Checkpoint struct{ Held catchup.Held }
 
@@ -101,6 +105,7 @@ func (PeerDown) input()          {}
 func (Rejected) input()          {}
 func (ClientRequest) input()     {}
 func (Unexecuted) input()        {}
+func (Known) input()             {}
 func (Checkpoint) input()        {}
 func (Installed) input()         {}
 func (Certified) input()         {}
@@ -134,6 +139,7 @@ type Frame struct {
 type Lookup struct {
 	Request wire.Request
 	Relay   bool // from a peer: nobody waits here for the answer
+	Doubt   bool // pending for long: the driver returns Known if the execute stage knows it
 }
 
 // Reset empties o and keeps its memory. Slices handed on must not be reset while in use.

@@ -108,6 +108,8 @@ func (n *Node) Handle(at Instant, in Input, out *Output) {
 		n.clientRequest(in, out)
 	case Unexecuted:
 		n.unexecuted(in, out)
+	case Known:
+		n.known(in)
 	case Checkpoint:
 		n.checkpoint(in, out)
 	case Installed:

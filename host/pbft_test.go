@@ -90,8 +90,11 @@ func (c *cluster) meet(b *box) {
 			}
 		}
 		for _, l := range o.Lookup {
-			if !b.executor.Lookup(&l.Request, !l.Relay, &b.done) {
-				b.node.Handle(c.at(), host.Unexecuted(l), &b.out)
+			switch known := b.executor.Lookup(&l.Request, !l.Relay, &b.done); {
+			case !known:
+				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay}, &b.out)
+			case l.Doubt:
+				b.node.Handle(c.at(), host.Known{Key: l.Request.Key()}, &b.out)
 			}
 		}
 		for _, r := range b.done.Replies {

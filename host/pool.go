@@ -60,8 +60,9 @@ type entryFlags struct {
 	told      bool // the primary of the current view knows it,
 	spread    bool // and all replicas were told
 
-	toldAt bft.Duration
-	tells  uint8 // how often toldAt was set in this view
+	toldAt      bft.Duration
+	tells       uint8        // how often toldAt was set in this view
+	confirmedAt bft.Duration // when the execute stage was last asked
 }
 
 // sessionKey names a queue. All OPENs of a client share session 0.
@@ -127,7 +128,7 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 		if !bytes.Equal(e.raw, r.Raw) {
 			return addedConflict
 		}
-		p.learn(e, f)
+		p.learn(now, e, f)
 		return addedKnown
 	}
 	if p.executed.has(r) {
@@ -139,7 +140,7 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 	e := &pending{
 		key: key, last: lastNumber(r), raw: bytes.Clone(r.Raw), since: now, entryFlags: f,
 	}
-	e.told = false
+	e.told, e.confirmedAt = false, now
 	p.insert(e)
 	if f.told {
 		p.tell(e, f.toldAt)
@@ -148,9 +149,11 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 	return addedNew
 }
 
-func (p *pool) learn(e *pending, f entryFlags) {
+func (p *pool) learn(now bft.Duration, e *pending, f entryFlags) {
 	e.asked = e.asked || f.asked
-	e.confirmed = e.confirmed || f.confirmed
+	if f.confirmed {
+		e.confirmed, e.confirmedAt = true, now
+	}
 	if f.told {
 		p.tell(e, f.toldAt)
 	}

@@ -32,6 +32,13 @@ func (n *Node) unexecuted(in Unexecuted, out *Output) {
 	}
 }
 
+// known drops a request that the execute stage has come to know since it was pooled.
+func (n *Node) known(in Known) {
+	if e := n.pool.byKey[in.Key]; e != nil {
+		n.pool.remove(e)
+	}
+}
+
 // offer adds a request to the pool, counts what became of it, and returns its entry if it is
 // pending.
 func (n *Node) offer(r *wire.Request, f entryFlags) *pending {
@@ -74,6 +81,11 @@ func (n *Node) upkeep(out *Output) {
 		return
 	}
 	u := n.pool.look(n.now)
+	for _, e := range u.doubt {
+		if r, ok := e.request(); ok {
+			out.Lookup = append(out.Lookup, Lookup{Request: r, Relay: true, Doubt: true})
+		}
+	}
 	for _, e := range u.lookup {
 		if r, ok := e.request(); ok {
 			out.Lookup = append(out.Lookup, Lookup{Request: r, Relay: !e.asked})

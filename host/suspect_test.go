@@ -301,3 +301,19 @@ func TestBrokenLinksGainNoTime(t *testing.T) {
 		t.Fatalf("suspected after %d ms", (w.now-start)/bft.Millisecond)
 	}
 }
+
+// A request that was pooled while its session was not known here is asked about again, and goes
+// when the execute stage says that the session is another's (simulator seed 203243).
+func TestDoubtIsAskedAbout(t *testing.T) {
+	w := newWaitWorld(t)
+	r := testRequest(0, 1, 0, 1, 8)
+	w.p.add(w.now, &r, entryFlags{told: true, toldAt: w.now, confirmed: true})
+	w.now += testPatience/2 + testPatience/looksPerPatience
+	u := w.p.look(w.now)
+	if len(u.doubt) != 1 {
+		t.Fatalf("asks about %d of 1 that is pending for T/2", len(u.doubt))
+	}
+	n := &Node{pool: w.p}
+	n.known(Known{Key: r.Key()})
+	w.expect(w.pass(3*testPatience, nil), protocol.CauseNone, "the execute stage knows it")
+}

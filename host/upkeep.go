@@ -2,12 +2,14 @@ package host
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 )
 
 // upkeep is what a look over the pool asks of the node.
 type upkeep struct {
 	lookup []*pending     // ask the execute stage whether they are executed
+	doubt  []*pending     // ask it again, after T/2
 	tell   []*pending     // relay to the primary
 	spread []*pending     // relay to all
 	cause  protocol.Cause // suspect the primary
@@ -18,6 +20,8 @@ type upkeep struct {
 //
 //   - what was only seen in a proposal of the primary may have been executed long ago, when it
 //     was a copy; the execute stage is asked, and what it does not own up to by T is dropped;
+//   - what the execute stage did not know T/2 ago it may know by now: a session that was not
+//     open here when its request came may turn out to be another client's. It is asked again;
 //   - the primary is told of everything it may not know, before it is blamed;
 //   - what a client asked for here is told to everybody.
 //
@@ -43,6 +47,10 @@ func (p *pool) look(now bft.Duration) upkeep {
 			p.remove(e)
 		case old || e.asked:
 			room -= p.attend(now, e, &u, room)
+			if p.doubtful(now, e) && len(u.doubt) < bft.RelaysMax {
+				e.confirmedAt = now
+				u.doubt = append(u.doubt, e)
+			}
 			if !p.ripe(now, e) {
 				break
 			}
@@ -84,4 +92,10 @@ func (p *pool) attend(now bft.Duration, e *pending, u *upkeep, room int) int {
 // unexecuted within T: it knows it.
 func (p *pool) stale(now bft.Duration, e *pending) bool {
 	return e.looked && !e.confirmed && now-e.since >= p.waiting.patience
+}
+
+// doubtful reports whether the execute stage should be asked about e again. If it knows e by now
+// the node hears of it (Known) and drops it.
+func (p *pool) doubtful(now bft.Duration, e *pending) bool {
+	return e.confirmed && now-e.confirmedAt >= p.waiting.patience/2 && !mutant.On("pool-confirmed-once")
 }

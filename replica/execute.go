@@ -70,8 +70,11 @@ func (e *execute) output(o *host.Output) {
 	}
 	for i := range o.Lookup {
 		l := &o.Lookup[i]
-		if !e.exec.Lookup(&l.Request, !l.Relay, &e.out) {
+		switch known := e.exec.Lookup(&l.Request, !l.Relay, &e.out); {
+		case !known:
 			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay})
+		case l.Doubt:
+			e.own = append(e.own, host.Known{Key: l.Request.Key()})
 		}
 	}
 	e.executed.Store(uint64(e.exec.Executed()))

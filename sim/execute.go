@@ -61,8 +61,11 @@ func (r *replica) lookup() {
 			r.w.watch.hit(repeatFromCache)
 		}
 		r.answer(&out)
-		if !known {
+		switch {
+		case !known:
 			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay}, bft.Duration(r.w.swarm.execDelay))
+		case l.Doubt:
+			r.later(host.Known{Key: l.Request.Key()}, bft.Duration(r.w.swarm.execDelay))
 		}
 	}
 }
