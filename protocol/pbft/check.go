@@ -71,7 +71,7 @@ func (c *Codec) signed(m protocol.Signed, sig []byte, v protocol.SignatureVerifi
 	return v.VerifyReplica(m.Signer(), c.AppendSigned(nil, m), sig)
 }
 
-// checkStable verifies a proof: a quorum of distinct members under one (n, d).
+// checkStable verifies a proof: a quorum, and no more, of distinct members under one (n, d).
 func (c *Codec) checkStable(s *Stable, v protocol.SignatureVerifier) protocol.Reason {
 	if s.Seq == 0 {
 		if len(s.Endorse) != 0 || !s.Digest.IsNull() {
@@ -83,7 +83,7 @@ func (c *Codec) checkStable(s *Stable, v protocol.SignatureVerifier) protocol.Re
 	if mutant.On("pbft-proof-small") {
 		need = c.q.F
 	}
-	if s.Seq%c.every != 0 || len(s.Endorse) < need {
+	if s.Seq%c.every != 0 || len(s.Endorse) < need || len(s.Endorse) > c.q.Quorum() {
 		return protocol.ReasonBadProof
 	}
 	var seen bft.ReplicaSet
@@ -114,10 +114,14 @@ func (c *Codec) checkViewChange(m *ViewChange, v protocol.SignatureVerifier) pro
 }
 
 // claimsCanonical checks order, distinctness and bounds of P and Q: slots inside the window
-// above Base, views below the one asked for, one claim per slot in P, a limited number in Q.
+// above Base, views below the one asked for, one claim per slot in P, a limited number per slot
+// in Q, and no more of both than leaves room for everybody else in NEW-VIEW.
 func (c *Codec) claimsCanonical(m *ViewChange) bool {
 	inside := func(cl Claim) bool {
 		return cl.Seq > m.Base.Seq && cl.Seq <= m.Base.Seq+c.window && cl.View < m.View
+	}
+	if len(m.P)+len(m.Q) > c.claims {
+		return false
 	}
 	for i, cl := range m.P {
 		if !inside(cl) || i > 0 && m.P[i-1].Seq >= cl.Seq {

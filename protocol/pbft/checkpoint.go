@@ -240,6 +240,7 @@ func (c *Core) onInstalled(n bft.SeqNum, d bft.Digest, out *protocol.Effects) {
 	c.applyNewView(out)
 	c.tryNewView(out)
 	c.settle(out)
+	c.watchFlight(out)
 	c.askBatch(out) // nothing may have moved but what was executed here
 	c.sendStatus(c.others, out)
 }

@@ -302,3 +302,133 @@ func TestStatusServesBoundedBytes(t *testing.T) {
 		t.Fatalf("100 STATUS drew %d bytes in one period", bytes)
 	}
 }
+
+// TestNewViewNeedsNoBodyBelowTheCheckpoint: the primary of a new view whose own checkpoint became
+// stable above a choice has dropped that body, needs it no more, and sends NEW-VIEW.
+func TestNewViewNeedsNoBodyBelowTheCheckpoint(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[1]
+	c.drop = func(packet) bool { return true }
+	c.fire(1, protocol.TimerPatience) // its VIEW-CHANGE has base 0
+	x.core.bodies[digestOf(2)] = body{bytes: batch(2), seq: 8}
+	for n := bft.SeqNum(1); n <= 8; n++ {
+		for _, from := range []bft.ReplicaID{2, 3} {
+			x.core.bodies[digestOf(2)] = body{bytes: batch(2), seq: 8}
+			c.say(from, 1, &Decided{First: n, Digests: []bft.Digest{digestOf(2)}})
+		}
+	}
+	c.say(2, 1, ptr(proof(c.codec, 8, x.state[8], 0, 2, 3)))
+	if x.core.stable.Seq != 8 {
+		t.Fatalf("stable at %d", x.core.stable.Seq)
+	}
+	cl := []Claim{{Seq: 1, Digest: digestOf(7)}}
+	for _, from := range []bft.ReplicaID{2, 3} {
+		c.say(from, 1, viewChange(c.codec, from, 1, Stable{}, cl, cl))
+	}
+	if !x.core.active {
+		t.Fatalf("wants %d bodies of slots that nobody needs: %+v", len(x.core.wanted), x.core.Status())
+	}
+}
+
+// TestBodiesBeyondTheWindowAreNotFetched: a primary that is far behind cannot keep a body of a slot
+// above its window, so asking for it would go round for ever; it is asked for when the state is there.
+func TestBodiesBeyondTheWindowAreNotFetched(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[1]
+	c.drop = func(packet) bool { return true }
+	c.fire(1, protocol.TimerPatience)
+	base := proof(c.codec, 100, dg("s"), 0, 2, 3)
+	cl := []Claim{{Seq: 101, Digest: digestOf(7)}}
+	c.nodes[2].core.bodies[digestOf(7)] = body{bytes: batch(7), seq: 101}
+	for _, from := range []bft.ReplicaID{2, 3} {
+		c.say(from, 1, viewChange(c.codec, from, 1, base, cl, cl))
+	}
+	if x.core.active || len(x.core.wanted) != 0 {
+		t.Fatalf("active %t, %d bodies asked for", x.core.active, len(x.core.wanted))
+	}
+	c.say(2, 1, &base)
+	x.state = append(make([]bft.Digest, 100), dg("s"))
+	x.batches = make([]bft.Digest, 101)
+	c.step(x, protocol.Installed{Seq: 100, Digest: dg("s")})
+	if !x.core.active {
+		t.Fatalf("has the state and sends no NEW-VIEW: %+v", x.core.Status())
+	}
+}
+
+// TestNewViewFitsAFrame: whatever faulty replicas claim, the VIEW-CHANGEs of all fit one NEW-VIEW,
+// and what a correct replica claims passes the check.
+func TestNewViewFitsAFrame(t *testing.T) {
+	for _, n := range []int{4, 7, 10, 16, 31, 64} {
+		m := membership(n, (n-1)/3)
+		m.CheckpointEvery, m.Window = 256, bft.WindowSlotsMax
+		c := NewCodec(m)
+		if c.claims < 2*bft.WindowSlotsMax {
+			t.Errorf("n=%d: %d claims for a window of %d", n, c.claims, m.Window)
+		}
+		vc := &ViewChange{View: 99, Base: Stable{Seq: 256, Digest: dg("s")}, Sig: make([]byte, bft.SignatureBytesMax)}
+		for i := range c.q.Quorum() {
+			vc.Base.Endorse = append(vc.Base.Endorse, Endorsement{Replica: bft.ReplicaID(i), Sig: vc.Sig})
+		}
+		for s := range bft.SeqNum(bft.WindowSlotsMax) {
+			vc.P = append(vc.P, Claim{Seq: 257 + s, Digest: dg("a")})
+			for i := range bft.QEntriesMax {
+				vc.Q = append(vc.Q, Claim{Seq: 257 + s, Digest: bft.Digest{byte(i + 1)}})
+			}
+		}
+		if fits := c.claimsCanonical(vc); fits != (len(vc.P)+len(vc.Q) <= c.claims) {
+			t.Errorf("n=%d: %d claims of %d pass: %t", n, len(vc.P)+len(vc.Q), c.claims, fits)
+		}
+		vc.Q = vc.Q[:c.claims-len(vc.P)]
+		if !c.claimsCanonical(vc) {
+			t.Errorf("n=%d: %d claims do not pass", n, c.claims)
+		}
+		nv := &NewView{View: 99, Choices: make([]Choice, bft.WindowSlotsMax), Sig: vc.Sig}
+		for range n {
+			nv.Set = append(nv.Set, vc)
+		}
+		if size := len(c.Append(nil, nv)) + 1; size > bft.PeerFrameBytesMax {
+			t.Errorf("n=%d: a NEW-VIEW of %d bytes, a frame holds %d", n, size, bft.PeerFrameBytesMax)
+		}
+	}
+}
+
+// TestOwnClaimsAreTrimmed: a replica with more in Q than fits leaves the lowest views out.
+func TestOwnClaimsAreTrimmed(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[1].core
+	x.view = 9
+	for n := bft.SeqNum(1); n <= 8; n++ {
+		for v := range bft.View(3) {
+			x.slots.At(n).noteQ(Claim{Seq: n, Digest: digestOf(uint64(v)), View: v})
+		}
+	}
+	x.codec.claims = 16
+	vc := x.makeViewChange(10)
+	if !x.codec.claimsCanonical(vc) || len(vc.Q) != 16 {
+		t.Fatalf("%d claims do not pass", len(vc.Q))
+	}
+	for _, q := range vc.Q {
+		if q.View == 0 {
+			t.Fatal("kept a claim of view 0 and dropped one of a later view")
+		}
+	}
+}
+
+// TestInstallationEndsTheFlight: slots that an installed state covers are in flight no more, and
+// the timer that watched them says nothing of the next ones.
+func TestInstallationEndsTheFlight(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(packet) bool { return true }
+	c.request()
+	x := c.nodes[0]
+	if _, ok := x.timers[timerStalled]; !ok {
+		t.Fatal("a slot is in flight and nobody watches")
+	}
+	c.say(1, 0, ptr(proof(c.codec, 100, dg("s"), 1, 2, 3)))
+	x.state = append(make([]bft.Digest, 100), dg("s"))
+	x.batches = make([]bft.Digest, 101)
+	c.step(x, protocol.Installed{Seq: 100, Digest: dg("s")})
+	if _, ok := x.timers[timerStalled]; ok {
+		t.Fatal("nothing is in flight and the timer runs")
+	}
+}

@@ -1,6 +1,7 @@
 package pbft
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/themis-bft/themis/bft"
@@ -102,6 +103,10 @@ func (c *Core) makeViewChange(v bft.View) *ViewChange {
 		if !mutant.On("pbft-q-dropped") {
 			vc.Q = append(vc.Q, s.q...)
 		}
+	}
+	if extra := len(vc.P) + len(vc.Q) - c.codec.claims; extra > 0 { // fewer entries only take choices away
+		slices.SortStableFunc(vc.Q, func(a, b Claim) int { return cmp.Compare(a.View, b.View) })
+		vc.Q = vc.Q[extra:]
 	}
 	slices.SortFunc(vc.Q, compareClaims)
 	return vc
