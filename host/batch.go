@@ -45,7 +45,9 @@ const (
 )
 
 // proposal builds the body of the next batch, or nil when nothing is to be proposed. Proposed
-// time never runs backwards, whatever the wall clock does.
+// time does not run backwards with the wall clock, but it stays near it: after a jump of the clock
+// that was corrected, backups would refuse everything until the clock got there again. Agreed time
+// never runs backwards in any case (package exec).
 func (n *Node) proposal(wall bft.Time) []byte {
 	m := n.membership
 	countMax := min(max(m.BatchCount, 1), bft.BatchRequestsMax)
@@ -53,7 +55,11 @@ func (n *Node) proposal(wall bft.Time) []byte {
 	if len(n.raws) == 0 {
 		return nil
 	}
-	n.proposedTime = max(n.proposedTime, wall)
+	ahead := wall + bft.Time(m.TimeSkew/2)
+	if mutant.On("node-keeps-false-time") {
+		ahead = n.proposedTime
+	}
+	n.proposedTime = max(min(n.proposedTime, ahead), wall, 0)
 	size := batchHeaderBytes
 	for _, r := range n.raws {
 		size += batchItemBytes + len(r)

@@ -110,3 +110,28 @@ func TestUnknownSessionsAreLookedUp(t *testing.T) {
 		t.Fatalf("the second of a session: %d pending, %d lookups", s.Pending, len(w.out.Lookup))
 	}
 }
+
+// TestProposedTimeRecovers: the wall clock of a primary jumps far ahead and is corrected. What it
+// proposes then is accepted again by those whose clocks never jumped.
+func TestProposedTimeRecovers(t *testing.T) {
+	w := newWorld(t)
+	w.become(1, 1)
+	right := w.at.Wall
+	for i, wall := range []bft.Time{right, right + 3600e9, right, right - 1000} {
+		w.fromClient(w.decoded(i, 1, 0))
+		w.propose(1)
+		w.at.Wall = wall
+		w.node.Tick(w.at, &w.out)
+		p, n := last[protocol.Proposed](w)
+		if n != i+1 {
+			t.Fatalf("%d proposals after %d", n, i)
+		}
+		want := protocol.ReasonNone
+		if wall > right {
+			want = protocol.ReasonBadTime
+		}
+		if got := reasonOf(w.verify.Peer(2, kindProposal, w.proposalFrame(p.Body), right)); got != want {
+			t.Errorf("proposal %d: %v, want %v", i, got, want)
+		}
+	}
+}

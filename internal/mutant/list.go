@@ -20,6 +20,7 @@ var List = []Mutant{
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "host"},
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},
+	{"node-keeps-false-time", "proposed time stays near the wall clock after a jump of it", "host"},
 	{"verify-batch-limits-skipped", "a batch is no larger than the membership allows", "host"},
 	{"transfer-ended-by-diverged", "execution in a diverged state ends no transfer", "host"},
 	{"wal-no-checksum", "a record counts only if its checksum holds", "storage"},
