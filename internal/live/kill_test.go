@@ -49,7 +49,7 @@ func TestKillPrimary(t *testing.T) {
 		sum, most = sum+c, max(most, c)
 	}
 	f := figures{
-		"kills": *kills, "view_changes": changes, "view_changes_sum": sum, "causes": causes,
+		"kills": *kills, "view_changes": changes, "view_changes_sum": sum, "causes": causes, "alone": n.alone(),
 		"patience_ms": ms(n.Replicas[0].Config.Timeouts.Patience),
 	}
 	next.put(f, "next_commit")
@@ -112,7 +112,7 @@ func TestRestartStorm(t *testing.T) {
 	view, _ := n.view()
 	v := l.judge()
 	n.agree(time.Minute)
-	f := figures{"disturbances": counts, "view": view}
+	f := figures{"disturbances": counts, "view": view, "view_changes": n.viewChanges(), "alone": n.alone()}
 	v.put(f)
 	f.print(t, "disturbances %v, view %d, longest time without an answer %s; %s", counts, view, round(v.gap), &v)
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -117,7 +118,7 @@ func (s spread) at(quantile float64) time.Duration {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(s))
-	return sorted[min(int(quantile*float64(len(sorted))), len(sorted)-1)]
+	return sorted[max(int(math.Ceil(quantile*float64(len(sorted))))-1, 0)] // nearest rank
 }
 
 func (s spread) String() string {

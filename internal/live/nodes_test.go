@@ -285,3 +285,18 @@ func (n *nodes) agree(limit time.Duration, except ...int) {
 		return len(all) == want && len(slots) == 1 && len(digests) == 1
 	})
 }
+
+// alone are the replicas that are not active in the view of the quorum. One that suspected the
+// primary when nobody else did stays so until the next view; it executes all the same.
+func (n *nodes) alone() []int {
+	n.t.Helper()
+	view, _ := n.view()
+	alone := []int{}
+	all := n.statuses()
+	for id := range n.n() {
+		if s := all[id]; !s.Active || s.View != view {
+			alone = append(alone, id)
+		}
+	}
+	return alone
+}

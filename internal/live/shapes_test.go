@@ -22,6 +22,7 @@ func TestSizes(t *testing.T) {
 		must(t, err)
 		t.Run("n="+size, func(t *testing.T) {
 			n := up(t, replicas, "kv")
+			n.record()
 			l := startLoad(t, n, r)
 			l.progress(200)
 			phase := lasting(5 * time.Second)
@@ -47,7 +48,7 @@ func TestSizes(t *testing.T) {
 			view, _ := n.view()
 			v := l.judge()
 			n.agree(time.Minute)
-			f := figures{"n": replicas, "f": n.f(), "rate_whole": whole, "rate_without_f": without, "rate_again": again, "next_commit_ms": ms(next), "view": view}
+			f := figures{"n": replicas, "f": n.f(), "rate_whole": whole, "rate_without_f": without, "rate_again": again, "next_commit_ms": ms(next), "view": view, "alone": n.alone()}
 			back.put(f, "caught_up")
 			v.put(f)
 			f.print(t, "%d clients: %.0f/s whole, next commit %s after f = %d were killed, %.0f/s without them, %.0f/s with them again (%s to catch up), view %d; %s",
