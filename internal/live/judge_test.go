@@ -22,6 +22,7 @@ type verdict struct {
 	gap                                   time.Duration // longest time without any answer
 	throughput                            float64
 	checking                              time.Duration
+	complaints                            []string
 }
 
 // put adds the verdict to figures.
@@ -41,31 +42,42 @@ func (v *verdict) String() string {
 func (l *load) judge() verdict {
 	l.t.Helper()
 	l.end()
-	var v verdict
+	var deviations uint64
 	for _, c := range append(slices.Clone(l.clients), l.prober) {
 		s := c.Stats()
-		v.deviations += s.Deviations()
+		deviations += s.Deviations()
 	}
-	final := l.readAll()
+	v := l.examine(l.readAll())
+	v.deviations = deviations
+	for _, c := range v.complaints {
+		l.t.Error(c)
+	}
+	return v
+}
+
+// examine looks for what is wrong with the history and the final value of each key.
+func (l *load) examine(final map[string]string) verdict {
+	v := verdict{keys: len(final)}
 	l.count(&v)
-	v.keys = len(final)
 	begin := time.Now()
 	check := history.Check(l.events, checkTime)
 	v.linearizable, v.checking = check.Linearizable, time.Since(begin)
 	if check.Undecided {
-		l.t.Errorf("the order of key %q was not decided in %s", check.Key, checkTime)
+		v.complain("the order of key %q was not decided in %s", check.Key, checkTime)
 	} else if !check.Linearizable {
-		l.t.Errorf("key %q is not linearizable", check.Key)
+		v.complain("key %q is not linearizable", check.Key)
 	}
 	account := history.Audit(l.events)
 	v.acknowledged += account.Acknowledged
 	v.lost += account.Lost
 	v.doubled += account.Duplicated
-	for _, c := range account.Complaints {
-		l.t.Error(c)
-	}
+	v.complaints = append(v.complaints, account.Complaints...)
 	l.auditLists(&v, final)
 	return v
+}
+
+func (v *verdict) complain(format string, args ...any) {
+	v.complaints = append(v.complaints, fmt.Sprintf(format, args...))
 }
 
 // count sums the events up.
@@ -139,10 +151,10 @@ func (l *load) auditLists(v *verdict, final map[string]string) {
 	for _, token := range sortedKeys(found) {
 		switch outcome, known := l.lists[token]; {
 		case !known || outcome == string(history.Fail):
-			l.t.Errorf("%q stands in the list and was not appended (%q)", token, outcome)
+			v.complain("%q stands in the list and was not appended (%q)", token, outcome)
 		case found[token] > 1:
 			v.doubled++
-			l.t.Errorf("%q stands in the list %d times", token, found[token])
+			v.complain("%q stands in the list %d times", token, found[token])
 		}
 	}
 	for _, token := range sortedKeys(l.lists) {
@@ -151,7 +163,7 @@ func (l *load) auditLists(v *verdict, final map[string]string) {
 		}
 		if v.acknowledged++; found[token] == 0 {
 			v.lost++
-			l.t.Errorf("%q was acknowledged and is not in the list", token)
+			v.complain("%q was acknowledged and is not in the list", token)
 		}
 	}
 }

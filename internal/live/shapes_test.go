@@ -99,6 +99,25 @@ func TestLiar(t *testing.T) {
 	}
 }
 
+// TestTwoLiars is the control of the others: two liars among four are more than any protocol
+// carries, and the judge has to see it.
+func TestTwoLiars(t *testing.T) {
+	r := campaign(t)
+	n := lay(t, 4, "kv")
+	n.lie(1, "corrupt-state")
+	n.lie(2, "corrupt-state")
+	n.up()
+	l := startLoad(t, n, r)
+	l.progress(400)
+	l.end()
+	v := l.examine(nil)
+	if v.linearizable {
+		t.Fatalf("two liars went unnoticed: %s", &v)
+	}
+	f := figures{"operations": v.operations, "linearizable": v.linearizable}
+	f.print(t, "two liars among four are noticed in %d operations: %s", v.operations, v.complaints[0])
+}
+
 // detected is what the honest replicas and the clients hold against the liar.
 func (n *nodes) detected(liar int, deviations uint64) map[string]uint64 {
 	seen := map[string]uint64{"deviating replies": deviations}
