@@ -33,7 +33,7 @@ const (
 // Q always fits; only where replicas are many and windows large it is less than Q may hold.
 func claimsMax(q bft.Quorums, window bft.SeqNum) int {
 	choices := 32*int(window) + viewHeadBytes
-	share := (bft.PeerFrameBytesMax-1-choices)/q.N - viewHeadBytes - endorsementBytes*q.Quorum()
+	share := (bft.PeerFrameBytesMax-1-choices)/max(q.N, 1) - viewHeadBytes - endorsementBytes*q.Quorum()
 	return min(share/claimBytes, int(window)*(1+bft.QEntriesMax))
 }
 
