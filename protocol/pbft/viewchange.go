@@ -10,8 +10,9 @@ import (
 	"github.com/themis-bft/themis/storage"
 )
 
-// leaveView asks for view v (V1): no ordering message of a lower view is sent or counted any
-// more. The VIEW-CHANGE is made once, logged, and resent on STATUS until superseded.
+// leaveView asks for view v (V1): no ordering message of a lower view is counted any more, and none
+// is sent that was not logged, and thus claimed in P or Q, before. The VIEW-CHANGE is made once,
+// logged, and resent on STATUS until superseded.
 func (c *Core) leaveView(v bft.View, cause protocol.Cause, out *protocol.Effects) {
 	if v > bft.ViewMax {
 		return // 2^62 views of at least a millisecond do not pass
