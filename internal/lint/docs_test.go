@@ -81,7 +81,7 @@ func TestDocumentsNameRealCode(t *testing.T) {
 	}
 }
 
-// TestGofmtAndPaths: nothing in the repository names a path of a machine or a registry's host.
+// TestPathsInDocuments: nothing in the repository names a path of a machine or a registry's host.
 func TestPathsInDocuments(t *testing.T) {
 	top := root(t)
 	for _, doc := range documents(t) {
