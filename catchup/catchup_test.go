@@ -124,6 +124,7 @@ func (r *rig) run(limit bft.Duration) *State {
 		if !r.exchange() {
 			at, ok := r.f.Deadline()
 			if !ok || at > end {
+				r.now = end // time passes also while everybody rests for longer
 				return r.done
 			}
 			r.now = max(at, r.now)
