@@ -308,7 +308,7 @@ func TestEffectsAreCopied(t *testing.T) {
 		out.Evidence = append(out.Evidence, protocol.Evidence{Against: 3})
 		out.Stable = &protocol.Stable{Seq: 4}
 	})
-	copy(data, "XXXX")
+	copy(data, "junk")
 	s := w.node.Status()
 	if string(w.out.Persist[0].Data) != "vote" || s.Rejections[3][protocol.ReasonConflict] != 1 || s.Evidence[3] != 1 || w.out.Stable.Seq != 4 {
 		t.Fatalf("record %q, rejections %v", w.out.Persist[0].Data, s.Rejections[3])

@@ -20,6 +20,8 @@ type dialect interface {
 	prepared(self bft.ReplicaID, m protocol.Message) []check.Vote
 	// recorded returns the promises that a record of the log holds.
 	recorded(self bft.ReplicaID, rec storage.Record) []check.Vote
+	// entered returns what a record says of a view that was entered, if it says so.
+	entered(rec storage.Record) (check.Entered, bool)
 	// describe is m in one line of a chart.
 	describe(m protocol.Message) string
 	// kindName is the name of a message kind.
@@ -113,6 +115,39 @@ func (*pbftDialect) recorded(self bft.ReplicaID, rec storage.Record) []check.Vot
 		}
 	}
 	return nil
+}
+
+// entered reads a view record: view, active, and while active the NEW-VIEW. View 0 has none.
+func (*pbftDialect) entered(rec storage.Record) (check.Entered, bool) {
+	if rec.Kind != storage.RecordView {
+		return check.Entered{}, false
+	}
+	r := wire.NewReader(rec.Data)
+	r.U64()
+	if active := r.Bool(); !active {
+		return check.Entered{}, false
+	}
+	codec := pbft.NewCodec(&bft.Membership{Replicas: make([]bft.Replica, bft.ReplicasMax), Window: bft.WindowSlotsMax})
+	m, err := codec.Decode(pbft.KindNewView, r.Rest())
+	if err != nil {
+		return check.Entered{}, false
+	}
+	nv := m.(*pbft.NewView)
+	e := check.Entered{View: nv.View, Primary: nv.Replica, Start: nv.Start}
+	for _, vc := range nv.Set {
+		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
+	}
+	for _, c := range nv.Choices {
+		e.Digests = append(e.Digests, c.Digest)
+	}
+	return e, true
+}
+
+func claimed(list []pbft.Claim) (out []check.Claimed) {
+	for _, c := range list {
+		out = append(out, check.Claimed{Seq: c.Seq, Digest: c.Digest, View: c.View})
+	}
+	return out
 }
 
 var pbftNames = map[wire.Kind]string{

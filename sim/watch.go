@@ -74,6 +74,9 @@ func (t *watch) durable(r *replica, recs []storage.Record) {
 		for _, v := range t.w.dialect.recorded(r.id, rec) {
 			t.w.oracle.Durable(r.id, v)
 		}
+		if e, ok := t.w.dialect.entered(rec); ok {
+			t.w.oracle.Enters(r.id, e)
+		}
 	}
 }
 

@@ -5,7 +5,8 @@
 //	S1 agreement          S2 order                 S3 validity of requests   S4 exactly once
 //	S5 replies accepted   S6 durability            S9 equal states           linear: histories
 //	S7 invariants: a equal certificates, b decisions last, c one stable digest, d nothing goes
-//	   back, f no two votes, g no vote before its sync, q nothing on less than a quorum
+//	   back, e views follow from their sets, f no two votes, g no vote before its sync, q nothing
+//	   on less than a quorum
 //	L1 progress after healing   L2 no needless view change   V1 the run did something
 //
 // An Oracle owns the record of one simulated run. The simulator calls it from its goroutine

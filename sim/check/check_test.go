@@ -60,7 +60,16 @@ func good(o *Oracle) {
 	o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 60, true)
 	o.Stays(0, 3, 3)
 	o.Busy("storm", 5, 1)
+	o.Enters(1, entered(d))
 	o.Linearizable([]Operation{{Action: Put, Key: "k", Value: "v", Call: 1, Return: 2, Known: true, Found: true}})
+}
+
+// entered is view 1 with slot 1 as claimed by one member and seen by two.
+func entered(choice bft.Digest) Entered {
+	c := []Claimed{{Seq: 1, Digest: d}}
+	return Entered{View: 1, Primary: 1, Digests: []bft.Digest{choice}, Set: []Left{
+		{Replica: 0, View: 1, P: c, Q: c}, {Replica: 1, View: 1, Q: c}, {Replica: 2, View: 1},
+	}}
 }
 
 type canary struct {
@@ -117,6 +126,17 @@ func ofClients() []canary {
 		{"a result of nothing accepted", "S5", func(o *Oracle) { o.Accepted(bft.ClientID{1}, 5, 9, []byte("x")) }},
 		{"a session nobody opened", "S5", func(o *Oracle) { o.Opened(bft.ClientID{1}, 77, 5) }},
 		{"a log that ends early", "S6", func(o *Oracle) { o.Final([]Ends{{Replica: 0, Executed: 0}}) }},
+		{"a view entered with a dropped slot", "S7e", func(o *Oracle) { o.Enters(1, entered(otherD)) }},
+		{"a view entered by two", "S7e", func(o *Oracle) {
+			e := entered(d)
+			e.Set = e.Set[:2]
+			o.Enters(1, e)
+		}},
+		{"a view entered by a backup's word", "S7e", func(o *Oracle) {
+			e := entered(d)
+			e.Primary = 2
+			o.Enters(1, e)
+		}},
 		{"two prepared certificates", "S7a", func(o *Oracle) { o.Prepared(2, 0, 1, otherD) }},
 		{"a certificate against a decision", "S7b", func(o *Oracle) { o.Prepared(2, 3, 1, otherD) }},
 		{"two stable digests", "S7c", func(o *Oracle) { o.Stable(2, 4, digest(9)) }},
