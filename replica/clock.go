@@ -52,5 +52,5 @@ func (c *clock) before(now, oldest bft.Duration) bft.Duration {
 	return c.issued
 }
 
-// wall is the time of day, which batches propose and backups compare.
+// wall is the time of day as the system knows it.
 func wall() bft.Time { return bft.Time(time.Now().UnixNano()) }

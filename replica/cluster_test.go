@@ -137,13 +137,20 @@ func (c *cluster) options(i int) replica.Options {
 		Machine: counter(), Transport: links, Files: files, Unsynced: c.unsynced,
 		Patience: 400 * bft.Millisecond, NewViewPatience: 400 * bft.Millisecond,
 		PatienceMax: 5 * bft.Second, Resend: 100 * bft.Millisecond,
-		Admin: "127.0.0.1:0", Log: c.log,
+		Admin: "127.0.0.1:0", Log: c.log, Links: func() []replica.Link { return directions(links) },
 		Exit: func(int) { c.exits.Add(1) },
 	}
 	if c.wrap != nil {
 		c.wrap(i, &o)
 	}
 	return o
+}
+
+func directions(t *tcp.Transport) (list []replica.Link) {
+	for _, p := range t.Stats().Peers {
+		list = append(list, replica.Link{In: p.In, Out: p.Out, LastError: p.LastError})
+	}
+	return list
 }
 
 func (c *cluster) start(ids ...int) {

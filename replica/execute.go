@@ -62,7 +62,9 @@ func (e *execute) run() {
 // which thereby see everything that was decided before they came.
 func (e *execute) output(o *host.Output) {
 	for i := range o.Commit {
+		e.vitals.executing(o.Commit[i].Seq, e.clock.sinceStart())
 		e.exec.Execute(o.Commit[i], &e.out)
+		e.vitals.executed()
 		e.collect()
 	}
 	if o.Install != nil {

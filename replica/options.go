@@ -41,8 +41,12 @@ type Options struct {
 	Version     string // shown in status
 	// Refused counts the connections the transport refused, by reason; nil if it does not tell.
 	Refused func() map[string]uint64
-	Log     *slog.Logger
-	Exit    func(code int) // ends the process after an unrecoverable fault; os.Exit if nil
+	// Links tells of the links with each replica, by its number; nil if the transport does not tell.
+	Links func() []Link
+	// Wall is the time of day, which batches propose and backups compare; nil for the system's.
+	Wall func() bft.Time
+	Log  *slog.Logger
+	Exit func(code int) // ends the process after an unrecoverable fault; os.Exit if nil
 }
 
 func (o *Options) check() error {
@@ -62,6 +66,9 @@ func (o *Options) check() error {
 	}
 	if o.Exit == nil {
 		o.Exit = os.Exit
+	}
+	if o.Wall == nil {
+		o.Wall = wall
 	}
 	return nil
 }

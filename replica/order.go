@@ -68,7 +68,7 @@ func (o *order) run(boot *host.Output) {
 func (o *order) round() (idle bool) {
 	o.intake.take(&o.taken)
 	now := o.clock.now()
-	at := host.Instant{Mono: o.clock.before(now, o.taken.oldest), Wall: wall()}
+	at := host.Instant{Mono: o.clock.before(now, o.taken.oldest), Wall: o.options.Wall()}
 	out := o.outputs.get()
 	for _, in := range o.taken.own {
 		o.node.Handle(at, in, out)

@@ -84,7 +84,10 @@ func (p *persist) durable() bool {
 		return true
 	}
 	begin := time.Now()
-	if err := p.wal.Sync(); err != nil {
+	p.vitals.syncBegins(p.clock.sinceStart())
+	err := p.wal.Sync()
+	p.vitals.syncEnds(p.clock.sinceStart())
+	if err != nil {
 		return p.failed("sync the log", err)
 	}
 	p.owed = false

@@ -30,7 +30,7 @@ func (r receive) PeerFrame(from bft.ReplicaID, f transport.Frame) {
 	}
 	a := arrival{source: r.intake.sources[from], peer: from, frame: f, size: len(f.Payload)}
 	if len(f.Payload) <= inlineBytesMax {
-		a.in, a.done = r.verifier.Peer(from, wire.Kind(f.Kind), f.Payload, wall()), true
+		a.in, a.done = r.verifier.Peer(from, wire.Kind(f.Kind), f.Payload, r.options.Wall()), true
 		a.frame.Payload = nil
 	}
 	r.metrics.peerFrames.Inc()

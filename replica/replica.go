@@ -42,6 +42,7 @@ type Replica struct {
 	links    *links
 	outputs  outputs
 	metrics  *metrics
+	vitals   vitals
 	admin    *admin
 
 	persisting *queue[*host.Output]
@@ -121,7 +122,7 @@ func (r *Replica) run(b *booted) {
 	first := r.outputs.get()
 	node := host.New(host.Options{
 		Protocol: r.options.protocol(), New: r.options.Family.New, Boot: b.boot, Held: b.held,
-		Now: r.clock.now(), Wall: wall(),
+		Now: r.clock.now(), Wall: r.options.Wall(),
 	}, first)
 
 	p := &persist{Replica: r, wal: b.wal, cutAt: b.boot.Executed}

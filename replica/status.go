@@ -11,12 +11,15 @@ import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/host"
 	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/wire"
 )
 
 // Status is what a replica shows of itself at /statusz. The JSON names are stable: tools and
 // dashboards rely on them. Slots and counters start at 0; sets of replicas are ascending lists.
 //
 //	replica, pid, version, protocol, app, cluster, epoch, durability, uptime_seconds
+//	membership                digest of what all must agree on, as this replica read it
+//	clock_unix_ms             the time of day as this replica sees it
 //	view, primary, active     the view, its primary, and whether its NEW-VIEW is known
 //	ready                     links to a quorum, and active or following
 //	committed, executed       highest slot decided, and executed
@@ -32,7 +35,10 @@ import (
 //	rejections                [{peer, reason, faulty, count}]; client_rejections: count by reason
 //	queues                    length by name: receive, verify, order, persist, execute; client_bytes
 //	pool                      {requests, bytes, sessions, oldest_seconds, patience_seconds}
-//	links                     {peers: [{id, linked, dropped}], clients, refused: count by reason}
+//	links                     {peers: [{id, linked, dropped, in, out, last_error}], clients,
+//	                          refused: count by reason}
+//	executing                 {slot, seconds}: what the application is at, and for how long
+//	log_sync                  {count, last_seconds, median_seconds, running_seconds}
 //	memory                    {rss_bytes, hwm_bytes, heap_bytes, limit_bytes}
 //	goroutines, log_bytes, no_space
 //	catch_up                  {target, missing, bytes, completed, lies}: the state being fetched
@@ -46,6 +52,8 @@ type Status struct {
 	Epoch      uint64        `json:"epoch"`
 	Durability string        `json:"durability"`
 	Uptime     float64       `json:"uptime_seconds"`
+	Membership string        `json:"membership"`
+	Clock      int64         `json:"clock_unix_ms"`
 
 	View        bft.View      `json:"view"`
 	Primary     bft.ReplicaID `json:"primary"`
@@ -76,6 +84,9 @@ type Status struct {
 	NoSpace    bool           `json:"no_space"`
 	Pool       PoolStatus     `json:"pool"`
 	CatchUp    CatchUpStatus  `json:"catch_up"`
+
+	Executing ExecutingStatus `json:"executing"`
+	LogSync   SyncStatus      `json:"log_sync"`
 }
 
 // PoolStatus is what waits to be ordered, and for how long the primary may let it wait; a
@@ -129,12 +140,16 @@ type LinkStatus struct {
 	Refused map[string]uint64 `json:"refused"`
 }
 
-// PeerLink is one peer: whether it has a live link to here, and how many buffers for it were
-// dropped because it does not keep up.
+// PeerLink is one peer: whether there is a live link with it, and how many buffers for it were
+// dropped because it does not keep up. In and Out tell the two directions apart, LastError says
+// why the peer is not reached; they are empty if the transport does not tell.
 type PeerLink struct {
-	ID      bft.ReplicaID `json:"id"`
-	Linked  bool          `json:"linked"`
-	Dropped uint64        `json:"dropped"`
+	ID        bft.ReplicaID `json:"id"`
+	Linked    bool          `json:"linked"`
+	Dropped   uint64        `json:"dropped"`
+	In        bool          `json:"in"`
+	Out       bool          `json:"out"`
+	LastError string        `json:"last_error"`
 }
 
 // MemoryStatus is the memory of the process in bytes; Limit is 0 if there is none.
@@ -165,6 +180,9 @@ func (r *Replica) Status() (s Status, ok bool) {
 	if r.options.Unsynced {
 		s.Durability = "memory"
 	}
+	s.Membership = wire.MembershipDigest(m).Hex()
+	s.Clock = int64(r.options.Wall()) / 1e6
+	s.Executing, s.LogSync = r.vitals.status(r.clock.sinceStart())
 	s.fromProtocol(&h.Protocol)
 	s.fromHost(&h)
 	s.Links, s.Ready = r.linkStatus(&s)
@@ -200,8 +218,15 @@ func (r *Replica) linkStatus(s *Status) (l LinkStatus, ready bool) {
 	if r.options.Refused != nil {
 		l.Refused = r.options.Refused()
 	}
+	told := make([]Link, r.options.Membership.N())
+	if r.options.Links != nil {
+		copy(told, r.options.Links())
+	}
 	for id := range bft.AllReplicas(r.options.Membership.N()).Without(r.self).All() {
-		l.Peers = append(l.Peers, PeerLink{ID: id, Linked: peers.Has(id), Dropped: r.metrics.dropped[id].Get()})
+		l.Peers = append(l.Peers, PeerLink{
+			ID: id, Linked: peers.Has(id), Dropped: r.metrics.dropped[id].Get(),
+			In: told[id].In, Out: told[id].Out, LastError: told[id].LastError,
+		})
 	}
 	linked := peers.With(r.self).Len() >= r.options.Membership.Quorums().Quorum()
 	return l, linked && (s.Active || s.CatchUp.Target > 0)

@@ -42,7 +42,7 @@ type worker struct {
 // batch decodes and verifies every arrival that its reader has not verified already: bodies
 // and proofs of peers one by one, the signatures of all clients together.
 func (w *worker) batch(as []arrival) {
-	now := wall()
+	now := w.options.Wall()
 	w.frames, w.at = w.frames[:0], w.at[:0]
 	for i := range as {
 		a := &as[i]

@@ -17,7 +17,7 @@ func main() {
 	os.Exit(daemon.Main(daemon.Program{
 		Name: "themisd-byz",
 		Flags: func(f *flag.FlagSet) {
-			f.StringVar(&how, "how", "wrong-replies", "way to lie: "+strings.Join(lying.Ways(), ", "))
+			f.StringVar(&how, "how", "wrong-replies", "way to lie: "+strings.Join(lying.All(), ", "))
 		},
 		Wrap: func(o *replica.Options) error {
 			p, err := lying.New(how, o.Self, o.Family.Codec(o.Membership), o.Signer)
@@ -25,6 +25,7 @@ func main() {
 				return err
 			}
 			o.Transport, o.Machine = p.Transport(o.Transport), p.Machine(o.Machine)
+			o.Files, o.Wall = p.Files(o.Files), p.Wall(o.Wall)
 			o.Log.Warn("this replica lies", "replica", int(o.Self), "how", how, "meaning", lying.Explain(how))
 			return nil
 		},

@@ -247,7 +247,7 @@ func replicaNumber(cmd *cobra.Command, text string) (int, error) {
 func (s *session) clusterLie() *cobra.Command {
 	var dir, how string
 	var ways strings.Builder
-	for _, w := range lying.Ways() {
+	for _, w := range lying.All() {
 		fmt.Fprintf(&ways, "\n  %-18s %s", w, lying.Explain(w))
 	}
 	cmd := &cobra.Command{
@@ -256,14 +256,14 @@ func (s *session) clusterLie() *cobra.Command {
 	}
 	dirFlag(cmd, &dir)
 	cmd.Flags().StringVar(&how, "how", "wrong-replies", "way to lie")
-	choices(cmd, "how", lying.Ways()...)
+	choices(cmd, "how", lying.All()...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := replicaNumber(cmd, args[0])
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(lying.Ways(), how) {
-			return usagef(cmd, "--how %q is not known; known: %s", how, strings.Join(lying.Ways(), ", "))
+		if !slices.Contains(lying.All(), how) {
+			return usagef(cmd, "--how %q is not known; known: %s", how, strings.Join(lying.All(), ", "))
 		}
 		return s.with(dir, func(c *cluster.Cluster) error { return c.Lie(id, how) })
 	}

@@ -1,7 +1,8 @@
 // Package lying makes a replica lie on purpose: the processes behind "themis cluster lie" and
 // themisd-byz, never part of themisd. It runs the honest replica and puts itself between it and
 // the world: a Transport that changes what leaves, or an application that computes something
-// else. The replica knows nothing of it.
+// else. In the same way it lets a replica suffer what machines suffer: a wrong clock, a slow disk.
+// The replica knows nothing of it.
 //
 // A Plan owns no goroutine but timers of delayed messages. Its Transport is called by the
 // replica's stages, its Machine by the execute stage.
@@ -9,6 +10,7 @@ package lying
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,31 +42,28 @@ var ways = map[string]string{
 	"slow-primary":     "sends everything late, within the patience of the others",
 }
 
-// Ways lists the names that New knows.
-func Ways() []string {
-	var names []string
-	for name := range ways {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+// Ways lists the ways to lie.
+func Ways() []string { return slices.Sorted(maps.Keys(ways)) }
 
-// Explain says what a way does.
-func Explain(how string) string { return ways[how] }
+// All lists every name that New knows: the ways to lie, then the faults of machines.
+func All() []string { return append(Ways(), slices.Sorted(maps.Keys(faults))...) }
+
+// Explain says what a way or a fault does; it is empty for a name that New does not know.
+func Explain(how string) string { return ways[how] + faults[how] }
 
 // New returns the plan of a replica that lies in the given way. Messages it changes are signed
 // with its own key, as a real traitor would.
 func New(how string, self bft.ReplicaID, codec protocol.Codec, signer auth.Signer) (*Plan, error) {
-	if _, ok := ways[how]; !ok {
-		return nil, fmt.Errorf("lying: %q is no way to lie (known: %s)", how, strings.Join(Ways(), ", "))
+	if Explain(how) == "" {
+		return nil, fmt.Errorf("lying: %q is no way to lie (known: %s)", how, strings.Join(All(), ", "))
 	}
 	return &Plan{how: how, self: self, codec: codec, signer: signer}, nil
 }
 
 // Transport wraps the links.
 func (p *Plan) Transport(t transport.Transport) transport.Transport {
-	if p.how == "corrupt-state" {
+	switch p.how {
+	case "corrupt-state", "wrong-clock", "stuck-app", "slow-disk":
 		return t
 	}
 	return &liar{Transport: t, plan: p}
@@ -72,10 +71,13 @@ func (p *Plan) Transport(t transport.Transport) transport.Transport {
 
 // Machine wraps the application.
 func (p *Plan) Machine(m app.Machine) app.Machine {
-	if p.how != "corrupt-state" {
-		return m
+	switch p.how {
+	case "corrupt-state":
+		return &forgetful{Machine: m}
+	case "stuck-app":
+		return stuck{m}
 	}
-	return &forgetful{Machine: m}
+	return m
 }
 
 // forgetful is an application that leaves out some operations and answers them with themselves.

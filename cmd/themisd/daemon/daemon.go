@@ -193,7 +193,17 @@ func options(c *config.Config, log *slog.Logger) (replica.Options, error) {
 		PatienceMax: bft.Duration(c.Timeouts.PatienceMax), Resend: bft.Duration(c.Timeouts.Resend),
 		Admin: c.Listen.Admin, MemoryLimit: c.MemoryLimit, Version: Version(), Log: log,
 		Refused: func() map[string]uint64 { return links.Stats().Refused },
+		Links:   func() []replica.Link { return directions(links.Stats().Peers) },
 	}, nil
+}
+
+// directions is what the transport tells of the links with the other replicas.
+func directions(peers []tcp.PeerStats) []replica.Link {
+	list := make([]replica.Link, len(peers))
+	for i, p := range peers {
+		list[i] = replica.Link{In: p.In, Out: p.Out, LastError: p.LastError}
+	}
+	return list
 }
 
 func dials(c *config.Config) []string {
