@@ -93,6 +93,12 @@ const (
 	// may draw at once: a peer that asks again and again costs a bounded share of the network.
 	ServeBytesPerSecond = 32 << 20
 	ServeBurstBytes     = 4 << 20
+
+	// WastedChecksPerSecond is how many signatures one peer may make a replica check for nothing,
+	// or for messages that it can make in any number: about a tenth of one core. WastedChecksBurst
+	// lets it do so in a burst, since after a view change a correct peer sends much at once.
+	WastedChecksPerSecond = 2048
+	WastedChecksBurst     = 4 * WastedChecksPerSecond
 )
 
 // What must hold between them.
@@ -108,5 +114,6 @@ const (
 	_ = uint(PoolBytesMax - 2*BatchBytesMax)                         // a full batch can wait while another is built
 	_ = uint(ServeBurstBytes - BatchBytesMax - 64)                   // a body can always be served once
 	_ = uint(ServeBurstBytes - StateFragmentBytesMax - 64)           // and a fragment
+	_ = uint(WastedChecksBurst - 2*BatchRequestsMax)                 // the largest frame fits the burst
 	_ = uint64(SeqMax>>1 - WindowSlotsMax)                           // sums cannot wrap
 )

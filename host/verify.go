@@ -10,9 +10,9 @@ import (
 
 // Verifier makes Inputs from the frames of peers and clients: it decodes and verifies
 // everything that can be decided without state. It is safe for concurrent use by any number of
-// workers; the only thing it remembers is which request envelopes verified before, and that
-// changes what a verification costs, never what it says. Cheap checks come before expensive
-// ones, so that what is refused is refused for little.
+// workers. It remembers which request envelopes verified before, which changes what a verification
+// costs and never what it says, and keeps a gate (gate.go) in front of what costs much. Cheap
+// checks come before expensive ones, so that what is refused is refused for little.
 //
 // Inputs alias the payload they were made from; the caller gives its bytes away.
 type Verifier struct {
@@ -21,6 +21,7 @@ type Verifier struct {
 	auth       auth.Verifier
 	domain     wire.Domain
 	verified   *verifiedCache
+	gate       *gate
 }
 
 // NewVerifier returns a Verifier for the cluster m. It remembers at most the given number of
@@ -28,7 +29,7 @@ type Verifier struct {
 func NewVerifier(m *bft.Membership, c protocol.Codec, a auth.Verifier, remembered int) *Verifier {
 	return &Verifier{
 		membership: m, codec: c, auth: a,
-		domain: wire.ClientDomain(m), verified: newVerifiedCache(remembered),
+		domain: wire.ClientDomain(m), verified: newVerifiedCache(remembered), gate: newGate(m.N()),
 	}
 }
 
@@ -42,9 +43,9 @@ func (v *Verifier) Peer(from bft.ReplicaID, kind wire.Kind, payload []byte, wall
 	if kind >= wire.KindProtocol {
 		return v.message(from, kind, payload, wall)
 	}
-	in, reason := v.hostFrame(from, kind, payload)
+	in, reason := v.hostFrame(from, kind, payload, wall)
 	if reason != protocol.ReasonNone {
-		return rejected(from, kind, reason)
+		return v.settle(from, rejected(from, kind, reason), checksOf(payload), wall)
 	}
 	return in
 }
@@ -59,6 +60,20 @@ func (v *Verifier) message(from bft.ReplicaID, kind wire.Kind, payload []byte, w
 	if err != nil {
 		return rejected(from, kind, protocol.ReasonMalformed)
 	}
+	checks := checksOf(payload)
+	reason, paid := v.screen(from, m, checks, wall)
+	if reason != protocol.ReasonNone {
+		return rejected(from, kind, reason)
+	}
+	in := v.good(from, kind, m, wall)
+	if !paid {
+		v.settle(from, in, checks, wall)
+	}
+	return in
+}
+
+// good holds a message against every rule that needs no state, its batch included.
+func (v *Verifier) good(from bft.ReplicaID, kind wire.Kind, m protocol.Message, wall bft.Time) Input {
 	good, reason := protocol.Verify(v.codec, from, m, v.auth)
 	if reason != protocol.ReasonNone {
 		return rejected(from, kind, reason)
@@ -110,11 +125,10 @@ func (v *Verifier) near(t, wall bft.Time) bool {
 }
 
 // hostFrame verifies the kinds that are the same for all protocols.
-func (v *Verifier) hostFrame(from bft.ReplicaID, kind wire.Kind, p []byte) (Input, protocol.Reason) {
+func (v *Verifier) hostFrame(from bft.ReplicaID, kind wire.Kind, p []byte, wall bft.Time) (Input, protocol.Reason) {
 	switch kind {
 	case wire.KindRelay:
-		r, reason := v.single(p)
-		return PeerRelay{From: from, Request: r}, reason
+		return v.relay(from, p, wall)
 	case wire.KindFetch:
 		r := wire.NewReader(p)
 		d := bft.Digest(r.Array32())
@@ -128,6 +142,9 @@ func (v *Verifier) hostFrame(from bft.ReplicaID, kind wire.Kind, p []byte) (Inpu
 		}
 		if len(p) > bft.BatchBytesMax {
 			return nil, protocol.ReasonLimit
+		}
+		if !v.awaited() {
+			return nil, protocol.ReasonUnrequested
 		}
 		return PeerBody{From: from, Digest: wire.BodyDigest(p), Body: p}, protocol.ReasonNone
 	case wire.KindStateWant:

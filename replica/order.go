@@ -81,6 +81,7 @@ func (o *order) round() (idle bool) {
 		}
 	}
 	o.node.Tick(at, out)
+	o.verifier.Publish(o.node.Hint())
 	o.metrics.stepped.Add(stepped)
 	o.notice()
 	if out.Empty() {

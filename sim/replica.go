@@ -103,6 +103,7 @@ func (r *replica) peerFrame(from bft.ReplicaID, k wire.Kind, payload []byte) {
 	if r.strategy != nil && !r.strategy.Hears(r.env, int(from), k, payload) {
 		return
 	}
+	r.verify.Publish(r.node.Hint())
 	r.input(r.verify.Peer(from, k, payload, r.at().Wall))
 }
 

@@ -22,6 +22,7 @@ var List = []Mutant{
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},
 	{"node-keeps-false-time", "proposed time stays near the wall clock after a jump of it", "host"},
 	{"verify-batch-limits-skipped", "a batch is no larger than the membership allows", "host"},
+	{"verify-waste-not-bounded", "what a peer makes us check for nothing is bounded", "host"},
 	{"transfer-ended-by-diverged", "execution in a diverged state ends no transfer", "host"},
 	{"wal-no-checksum", "a record counts only if its checksum holds", "storage"},
 	{"wal-sync-error-ignored", "after a failed sync nothing counts any more", "storage"},

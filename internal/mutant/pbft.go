@@ -38,5 +38,7 @@ var pbft = []Mutant{
 	{"pbft-behind-suspects", "who is behind f+1 peers does not suspect the primary", "protocol/pbft"},
 	{"pbft-primary-never-stalls", "a primary whose slots do not commit leaves its view", "protocol/pbft"},
 	{"pbft-old-votes-not-resent", "votes of a view that was left are repeated to who is still in it", "protocol/pbft"},
+	{"pbft-screen-lets-old-views", "proposals of a view that was left are refused unverified", "protocol/pbft"},
+	{"pbft-screen-refuses-coming-views", "what the core of a later moment may use is verified", "protocol/pbft"},
 	{"pbft-view-change-not-resent", "VIEW-CHANGE and NEW-VIEW are resent", "sim"},
 }

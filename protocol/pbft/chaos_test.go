@@ -216,6 +216,7 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		seeds = 30
 	}
+	refusals := 0
 	for seed := range seeds {
 		n := 4 + int(seed%3)
 		c := newChaos(t, seed, n)
@@ -225,5 +226,11 @@ func TestChaos(t *testing.T) {
 			c.heal(seed, int(c.next(uint64(n+2))))
 			c.loss, c.crash = seed%5*8, seed%7*3
 		}
+		for _, x := range c.nodes {
+			refusals += x.refusals
+		}
+	}
+	if refusals == 0 {
+		t.Error("Screen refused nothing: it was not tried")
 	}
 }

@@ -41,6 +41,7 @@ type cluster struct {
 	drop    func(packet) bool // nil: nothing is lost
 	log     func(string)      // for golden conversations
 	counter uint64
+	screens int // messages held against Screen
 }
 
 type node struct {
@@ -56,6 +57,9 @@ type node struct {
 	view    bft.View
 	catchUp *protocol.Target
 	rejects map[protocol.Reason]int
+
+	hint     protocol.Hint // what a verify stage may know of the core: now and then refreshed
+	refusals int           // messages that Screen refused
 }
 
 func membership(n, f int) *bft.Membership {
@@ -80,6 +84,7 @@ func (c *cluster) boot(id bft.ReplicaID) {
 	x := c.nodes[id]
 	x.dead, x.timers, x.wants = false, map[protocol.Timer]bft.Duration{}, false
 	x.state, x.batches, x.rejects = x.state[:1], x.batches[:1], map[protocol.Reason]int{}
+	x.hint = protocol.Hint{}
 	x.out.Reset()
 	cfg := protocol.Config{
 		Self: id, Membership: c.m, Patience: bft.Second, NewViewPatience: bft.Second,
@@ -185,7 +190,32 @@ func (c *cluster) deliver(p packet) {
 		x.rejects[reason]++
 		return
 	}
-	c.step(x, protocol.Received{Verified: v})
+	if !c.screened(x, m, v) {
+		c.step(x, protocol.Received{Verified: v})
+	}
+}
+
+// screened holds what Screen refuses on a hint that may be old against the core: it must reject
+// the message and do nothing else.
+func (c *cluster) screened(x *node, m protocol.Message, v protocol.Verified) bool {
+	c.t.Helper()
+	if c.screens++; c.screens%3 == 0 {
+		st := x.core.Status()
+		x.hint = protocol.Hint{View: st.View, Active: st.Active, Stable: st.Stable, High: st.High}
+	}
+	if c.codec.Screen(m, x.hint).Refuse == protocol.ReasonNone {
+		return false
+	}
+	x.refusals++
+	x.out.Reset()
+	x.core.Step(protocol.Received{Verified: v}, &x.out)
+	o := &x.out
+	if len(o.Reject) != 1 || len(o.Send)+len(o.Persist)+len(o.Commit)+len(o.Timers)+len(o.Fetch)+len(o.Evidence) != 0 ||
+		o.Propose != nil || o.Stable != nil || o.CatchUp != nil {
+		c.t.Fatalf("%s at %+v: Screen refused %+v of %s, and the core made of it %+v", x.id, x.hint, m, v.From(), *o)
+	}
+	c.effects(x)
+	return true
 }
 
 // request gives the primary of its view one batch.
