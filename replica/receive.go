@@ -34,6 +34,7 @@ func (r receive) PeerFrame(from bft.ReplicaID, f transport.Frame) {
 		a.frame.Payload = nil
 	}
 	r.metrics.peerFrames.Inc()
+	r.vitals.hears(from, r.clock.sinceStart())
 	r.intake.put(a)
 }
 

@@ -102,6 +102,7 @@ func newReplica(o Options) *Replica {
 		verifier:   host.NewVerifier(o.Membership, o.Family.Codec(o.Membership), o.Auth, bft.VerifiedRequestsMax),
 		links:      newLinks(o.Membership.N()),
 		metrics:    newMetrics(o.Membership.N()),
+		vitals:     vitals{heard: make([]atomic.Int64, o.Membership.N())},
 		persisting: newQueue[*host.Output](outputsMax),
 		executing:  newQueue[executable](outputsMax),
 		woken:      make(chan struct{}, 1),

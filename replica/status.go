@@ -35,8 +35,8 @@ import (
 //	rejections                [{peer, reason, faulty, count}]; client_rejections: count by reason
 //	queues                    length by name: receive, verify, order, persist, execute; client_bytes
 //	pool                      {requests, bytes, sessions, oldest_seconds, patience_seconds}
-//	links                     {peers: [{id, linked, dropped, in, out, last_error}], clients,
-//	                          refused: count by reason}
+//	links                     {peers: [{id, linked, dropped, in, out, last_error,
+//	                          silence_seconds}], clients, refused: count by reason}
 //	executing                 {slot, seconds}: what the application is at, and for how long
 //	log_sync                  {count, last_seconds, median_seconds, running_seconds}
 //	memory                    {rss_bytes, hwm_bytes, heap_bytes, limit_bytes}
@@ -150,6 +150,7 @@ type PeerLink struct {
 	In        bool          `json:"in"`
 	Out       bool          `json:"out"`
 	LastError string        `json:"last_error"`
+	Silence   float64       `json:"silence_seconds"` // since its last frame; negative if none ever came
 }
 
 // MemoryStatus is the memory of the process in bytes; Limit is 0 if there is none.
@@ -218,14 +219,14 @@ func (r *Replica) linkStatus(s *Status) (l LinkStatus, ready bool) {
 	if r.options.Refused != nil {
 		l.Refused = r.options.Refused()
 	}
-	told := make([]Link, r.options.Membership.N())
+	told, now := make([]Link, r.options.Membership.N()), r.clock.sinceStart()
 	if r.options.Links != nil {
 		copy(told, r.options.Links())
 	}
 	for id := range bft.AllReplicas(r.options.Membership.N()).Without(r.self).All() {
 		l.Peers = append(l.Peers, PeerLink{
 			ID: id, Linked: peers.Has(id), Dropped: r.metrics.dropped[id].Get(),
-			In: told[id].In, Out: told[id].Out, LastError: told[id].LastError,
+			In: told[id].In, Out: told[id].Out, LastError: told[id].LastError, Silence: r.vitals.silence(id, now),
 		})
 	}
 	linked := peers.With(r.self).Len() >= r.options.Membership.Quorums().Quorum()

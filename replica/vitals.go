@@ -3,6 +3,7 @@ package replica
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/themis-bft/themis/bft"
 )
@@ -42,6 +43,20 @@ type vitals struct {
 	syncingSince   bft.Duration
 	syncs          [syncsKept]bft.Duration // a ring
 	syncsCount     uint64
+
+	heard []atomic.Int64 // by peer: when its last frame came, sinceStart; 0 if none came
+}
+
+// hears notes that a frame of a peer came.
+func (v *vitals) hears(from bft.ReplicaID, now bft.Duration) { v.heard[from].Store(max(int64(now), 1)) }
+
+// silence is for how long nothing came from a peer, negative if nothing ever did.
+func (v *vitals) silence(of bft.ReplicaID, now bft.Duration) float64 {
+	at := v.heard[of].Load()
+	if at == 0 {
+		return -1
+	}
+	return seconds(now - bft.Duration(at))
 }
 
 func (v *vitals) executing(slot bft.SeqNum, now bft.Duration) {

@@ -89,6 +89,8 @@ func TestLinkDirections(t *testing.T) {
 		return l
 	}
 	eventually(t, "both directions up", func() bool { l := link(0, 1); return l.In && l.Out && l.LastError == "" })
+	eventually(t, "replica 1 is heard", func() bool { s := link(0, 1).Silence; return s >= 0 && s < 1 })
 	c.stop(1)
 	eventually(t, "both directions down", func() bool { l := link(0, 1); return !l.In && !l.Out && l.LastError != "" })
+	eventually(t, "replica 1 is silent", func() bool { return link(0, 1).Silence > 0.5 })
 }
