@@ -1,6 +1,9 @@
 package catchup
 
-import "github.com/themis-bft/themis/bft"
+import (
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
+)
 
 // sources are the peers, and what is known of them.
 type sources struct {
@@ -63,6 +66,9 @@ func (s *sources) awake(now bft.Duration) {
 
 // lied excludes peer; when everybody was excluded, all get another chance.
 func (s *sources) lied(peer bft.ReplicaID) {
+	if mutant.On("catchup-liar-asked-again") {
+		return
+	}
 	s.liars = s.liars.With(peer)
 	if s.peers&^s.liars == 0 {
 		s.liars = 0

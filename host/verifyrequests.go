@@ -31,7 +31,7 @@ func (v *Verifier) single(p []byte) (wire.Request, protocol.Reason) {
 // asked first for all: a batch with one stranger costs no signature.
 func (v *Verifier) requests(reqs []wire.Request) bool {
 	for i := range reqs {
-		if admitted, _ := v.auth.Admits(reqs[i].Client); !admitted {
+		if admitted, _ := v.auth.Admits(reqs[i].Client); !admitted && !mutant.On("verify-strangers-admitted") {
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/themis-bft/themis/exec"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/storage"
 	"github.com/themis-bft/themis/storage/snapshot"
@@ -120,6 +121,9 @@ func (s *snapshots) run(stop <-chan struct{}) {
 
 func (s *snapshots) save(c *exec.Checkpoint) {
 	defer c.Release()
+	if mutant.On("replica-cut-before-snapshot") {
+		s.durable.Store(uint64(c.Seq()))
+	}
 	err := snapshot.Save(s.fs, c)
 	switch {
 	case err == nil:

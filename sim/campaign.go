@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/sim/check"
@@ -71,7 +72,8 @@ func Campaign(o Options) (Report, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	results := make(chan Result, max(o.Jobs, 1))
 	var failed error
-	go produce(o, results, &failed)
+	var over atomic.Bool
+	go produce(o, &over, results, &failed)
 	pending := make(map[uint64]Result)
 	var hash trace
 	var virtual bft.Duration
@@ -81,9 +83,13 @@ func Campaign(o Options) (Report, error) {
 		for r, ok := pending[next]; ok; r, ok = pending[next] {
 			delete(pending, next)
 			next++
+			if over.Load() {
+				continue // later than what ended the campaign
+			}
 			hash.add(r.Hash)
 			virtual += r.Virtual
 			rep.add(&r)
+			over.Store(o.First && len(rep.Violations) > 0 || o.Enough != nil && o.Enough())
 		}
 	}
 	rep.VirtualSeconds = float64(virtual) / float64(bft.Second)
@@ -92,7 +98,7 @@ func Campaign(o Options) (Report, error) {
 }
 
 // produce runs the seeds on o.Jobs goroutines and closes results behind the last one.
-func produce(o Options, results chan<- Result, failed *error) {
+func produce(o Options, over *atomic.Bool, results chan<- Result, failed *error) {
 	seeds := make(chan uint64)
 	var done sync.WaitGroup
 	var once sync.Once
@@ -112,7 +118,7 @@ func produce(o Options, results chan<- Result, failed *error) {
 	}
 	for seed := o.From; ; seed++ {
 		seeds <- seed
-		if seed == o.To {
+		if seed == o.To || over.Load() {
 			break
 		}
 	}

@@ -158,7 +158,7 @@ func (r *replica) start() {
 			Self: r.id, Membership: &w.swarm.membership, Patience: w.swarm.patience,
 			NewViewPatience: w.swarm.newView, PatienceMax: w.swarm.patienceMax, Resend: w.swarm.resend,
 		},
-		New:  w.family.New,
+		New:  r.keepCore,
 		Boot: protocol.Boot{Records: records, Executed: held.Seq(), State: held.Digest()},
 		Held: held, Now: at.Mono, Wall: at.Wall,
 	}, &r.out)
@@ -168,6 +168,16 @@ func (r *replica) start() {
 	r.rearm()
 	r.w.watch.stepped(r)
 }
+
+// keepCore builds the protocol and remembers it, for its invariants.
+func (r *replica) keepCore(cfg protocol.Config, boot protocol.Boot, out *protocol.Effects) protocol.Protocol {
+	core := r.w.family.New(cfg, boot, out)
+	r.invariants, _ = core.(invariants)
+	return core
+}
+
+// invariants is a protocol that can hold its state against its own rules.
+type invariants interface{ CheckInvariants() error }
 
 // restore loads the newest snapshot, or begins with nothing.
 func (r *replica) restore() *exec.Checkpoint {

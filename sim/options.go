@@ -14,6 +14,12 @@ type Options struct {
 	Jobs      int    // goroutines; at least one
 	// Strategies restricts what faulty replicas do, for tests; nil draws from byz.Table.
 	Strategies []string
+	// First ends a campaign at the first seed, in their order, that fails; Enough ends it when it
+	// reports true. Either way Report.Seeds says how many seeds were run.
+	First  bool
+	Enough func() bool
+	// Without switches checkers off by name (check.Names), to show what only they see.
+	Without []string
 }
 
 // Failure is one complaint of a checker.

@@ -30,6 +30,9 @@ type replica struct {
 	node    *host.Node
 	exec    *exec.Executor
 	machine *recorder
+
+	invariants invariants // of the protocol, if it has some
+
 	verify  *host.Verifier
 	out     host.Output
 	replies exec.Output

@@ -165,6 +165,11 @@ func (t *watch) stepped(r *replica) {
 	if r.faulty() {
 		return
 	}
+	if r.invariants != nil {
+		if err := r.invariants.CheckInvariants(); err != nil {
+			t.w.oracle.Complain("I", "%v breaks an invariant: %v", r.id, err)
+		}
+	}
 	if p.diverged {
 		t.w.oracle.Complain("S9", "%v finds that its state differs from a certified one", r.id)
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // Kind says what a frame holds. Kinds below KindProtocol belong to the host and are the
@@ -62,9 +63,18 @@ func (d Domain) AppendTag(b []byte, k Kind, sender []byte) []byte {
 	b = AppendU8(b, Version)
 	b = AppendU8(b, uint8(len(d.Protocol)))
 	b = append(b, d.Protocol...)
-	b = append(b, d.Cluster[:]...)
-	b = AppendU64(b, d.Epoch)
-	b = append(b, byte(k))
+	if !mutant.On("wire-cluster-not-signed") {
+		b = append(b, d.Cluster[:]...)
+	}
+	if !mutant.On("wire-epoch-not-signed") {
+		b = AppendU64(b, d.Epoch)
+	}
+	if !mutant.On("wire-kind-not-signed") {
+		b = append(b, byte(k))
+	}
+	if mutant.On("wire-sender-not-signed") {
+		return b
+	}
 	b = AppendU8(b, uint8(len(sender)))
 	return append(b, sender...)
 }

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/big"
+
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // ecdsaBytes is the size of a signature: r and s of 32 bytes each.
@@ -22,7 +24,7 @@ func (k ecdsaKey) verify(msg, sig []byte) bool {
 		return false
 	}
 	r, s := new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])
-	if s.Cmp(halfOrder) > 0 {
+	if s.Cmp(halfOrder) > 0 && !mutant.On("sig-ecdsa-both-values") {
 		return false
 	}
 	h := sha256.Sum256(msg)

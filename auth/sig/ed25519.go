@@ -7,12 +7,20 @@ import (
 
 	"github.com/themis-bft/themis/auth"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // zip215 is the only set of options with which this package verifies Ed25519. The library's
 // default accepts a smaller set, and a single and a batch verification that disagree would let
 // replicas disagree about a request.
-var zip215 = &voi.Options{Verify: voi.VerifyOptionsZIP_215}
+var zip215 = options()
+
+func options() *voi.Options {
+	if mutant.On("sig-another-rule") {
+		return &voi.Options{Verify: voi.VerifyOptionsDefault}
+	}
+	return &voi.Options{Verify: voi.VerifyOptionsZIP_215}
+}
 
 // batchItemsMin is where a batch begins to be cheaper than its parts.
 const batchItemsMin = 4
@@ -50,7 +58,9 @@ func (c *keyCache) edVerifyMany(items []auth.Item, at []int, ok []bool) bool {
 	}
 	batch := voi.NewBatchVerifierWithCapacity(len(at))
 	for _, i := range at {
-		if k := c.get(items[i].Client); k != nil {
+		if k := c.get(items[i].Client); k != nil && mutant.On("sig-batch-by-another-rule") {
+			batch.AddExpanded(k, items[i].Msg, items[i].Sig)
+		} else if k != nil {
 			batch.AddExpandedWithOptions(k, items[i].Msg, items[i].Sig, zip215)
 		} else {
 			batch.AddWithOptions(items[i].Client[:], items[i].Msg, items[i].Sig, zip215) // no key: it fails there

@@ -7,6 +7,7 @@ import (
 	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // expandedMax bounds the clients' keys that are kept with their multiples: 1.5 KiB each, so at
@@ -29,7 +30,7 @@ type cachedKey struct {
 // get returns the expanded key of id, or nil if id is no key.
 func (c *keyCache) get(id bft.ClientID) *voi.ExpandedPublicKey {
 	place := &c.places[binary.LittleEndian.Uint64(id[:])%expandedMax]
-	if k := place.Load(); k != nil && k.id == id {
+	if k := place.Load(); k != nil && (k.id == id || mutant.On("sig-key-of-another")) {
 		return k.expanded
 	}
 	expanded, err := voi.NewExpandedPublicKey(id[:])

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/themis-bft/themis/assembly"
 	"github.com/themis-bft/themis/sim"
+	"github.com/themis-bft/themis/sim/check"
 )
 
 func (s *session) simCommand() *cobra.Command {
@@ -25,6 +27,7 @@ func simFlags(cmd *cobra.Command, o *sim.Options) {
 	f.StringVar(&o.Protocol, "protocol", "pbft", "protocol: "+strings.Join(assembly.Protocols(), ", "))
 	f.IntVar(&o.Replicas, "replicas", 4, "number of replicas")
 	f.IntVar(&o.Byzantine, "byzantine", -1, "faulty replicas; -1: 0 to f, drawn per seed")
+	f.StringSliceVar(&o.Without, "without", nil, "checkers that are switched off: "+strings.Join(check.Names(), ", "))
 	f.StringSliceVar(&o.Strategies, "strategy", nil, "what faulty replicas do (themis sim list); none: drawn per seed")
 	choices(cmd, "protocol", assembly.Protocols()...)
 }
@@ -40,6 +43,11 @@ func checkSim(cmd *cobra.Command, o *sim.Options) error {
 	if o.Byzantine < -1 || o.Byzantine > o.Replicas {
 		return usagef(cmd, "--byzantine is -1 to %d, not %d", o.Replicas, o.Byzantine)
 	}
+	for _, name := range o.Without {
+		if !slices.Contains(check.Names(), name) {
+			return usagef(cmd, "--without %q is not known; known: %s", name, strings.Join(check.Names(), ", "))
+		}
+	}
 	for _, name := range o.Strategies {
 		if !slices.Contains(sim.Strategies(), name) {
 			return usagef(cmd, "--strategy %q is not known; known: %s", name, strings.Join(sim.Strategies(), ", "))
@@ -51,6 +59,7 @@ func checkSim(cmd *cobra.Command, o *sim.Options) error {
 func (s *session) simRun() *cobra.Command {
 	var o sim.Options
 	var seeds string
+	var limit time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run many seeds under all checkers; exit code 1 if one complained", Args: takes(0, 0, ""),
@@ -59,6 +68,8 @@ func (s *session) simRun() *cobra.Command {
 	simFlags(cmd, &o)
 	cmd.Flags().StringVar(&seeds, "seeds", "1-100", "seeds, both ends included")
 	cmd.Flags().IntVar(&o.Jobs, "jobs", runtime.GOMAXPROCS(0), "runs at once")
+	cmd.Flags().BoolVar(&o.First, "first", false, "stop at the first seed that fails")
+	cmd.Flags().DurationVar(&limit, "for", 0, "stop after this time, however many seeds are left; 0: run all")
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
@@ -67,6 +78,9 @@ func (s *session) simRun() *cobra.Command {
 		}
 		if err := checkSim(cmd, &o); err != nil {
 			return err
+		}
+		if end := time.Now().Add(limit); limit > 0 {
+			o.Enough = func() bool { return time.Now().After(end) }
 		}
 		report, err := sim.Campaign(o)
 		if err != nil {

@@ -2,6 +2,7 @@ package pbft
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/storage"
 )
@@ -41,6 +42,9 @@ func (c *Core) keepBody(n bft.SeqNum, d bft.Digest, b []byte, out *protocol.Effe
 		b = old.bytes
 	}
 	c.bodies[d] = body{bytes: b, seq: n}
+	if mutant.On("pbft-body-not-logged") {
+		return
+	}
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordBody, Seq: n, Data: b})
 }
 

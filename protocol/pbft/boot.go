@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/protocol/window"
 	"github.com/themis-bft/themis/storage"
@@ -19,8 +20,11 @@ const (
 )
 
 func (c *Core) persistVote(tag uint8, n bft.SeqNum, v bft.View, d bft.Digest, out *protocol.Effects) {
+	if tag == votePrepared && mutant.On("pbft-prepared-not-logged") {
+		return
+	}
 	out.Persist = append(out.Persist, protocol.Record{
-		Kind: storage.RecordVote, Seq: n, Data: appendVote([]byte{tag}, v, n, d), Lazy: tag == voteDecided,
+		Kind: storage.RecordVote, Seq: n, Data: appendVote([]byte{tag}, v, n, d), Lazy: tag == voteDecided || mutant.On("pbft-vote-not-awaited"),
 	})
 }
 
@@ -86,6 +90,9 @@ func (c *Core) bootView(b protocol.Boot) {
 	for _, r := range b.Records {
 		switch r.Kind {
 		case storage.RecordView:
+			if mutant.On("pbft-view-goes-down-on-restart") {
+				continue
+			}
 			rd := wire.NewReader(r.Data)
 			c.viewBytes = len(r.Data)
 			c.view, c.active, c.own, c.newView = bft.View(rd.U64()), rd.Bool(), nil, nil
@@ -95,6 +102,9 @@ func (c *Core) bootView(b protocol.Boot) {
 				c.own = c.mustDecode(KindViewChange, rd.Rest()).(*ViewChange)
 			}
 		case storage.RecordNewView:
+			if mutant.On("pbft-new-view-forgotten") {
+				continue
+			}
 			c.unsent = c.mustDecode(KindNewView, r.Data).(*NewView)
 		}
 	}
@@ -124,7 +134,7 @@ func (c *Core) bootVote(data []byte, decided map[bft.SeqNum]bft.Digest) {
 		decided[n] = d
 	}
 	s := c.slots.At(n)
-	if s == nil {
+	if s == nil || mutant.On("pbft-votes-forgotten") && tag != voteDecided {
 		return
 	}
 	switch tag {
@@ -178,6 +188,9 @@ func (c *Core) resume(b protocol.Boot, out *protocol.Effects) {
 		c.applyNewView(out)
 		c.askBatch(out)
 	} else {
+		if mutant.On("pbft-view-change-made-again") {
+			c.own = c.makeViewChange(c.view)
+		}
 		c.failed = 1
 		c.causes[protocol.CauseRestart]++
 		c.certify(c.own, out)

@@ -88,7 +88,7 @@ func (c *Codec) checkStable(s *Stable, v protocol.SignatureVerifier) protocol.Re
 	}
 	var seen bft.ReplicaSet
 	for _, e := range s.Endorse {
-		if int(e.Replica) >= c.q.N || seen>>e.Replica != 0 { // ascending, hence distinct
+		if int(e.Replica) >= c.q.N || seen>>e.Replica != 0 && !mutant.On("pbft-proof-repeats") { // ascending, hence distinct
 			return protocol.ReasonBadProof
 		}
 		seen = seen.With(e.Replica)
@@ -110,6 +110,9 @@ func (c *Codec) checkViewChange(m *ViewChange, v protocol.SignatureVerifier) pro
 	if !c.signed(m, m.Sig, v) {
 		return protocol.ReasonBadSignature
 	}
+	if mutant.On("pbft-base-unproven") {
+		return protocol.ReasonNone
+	}
 	return c.checkStable(&m.Base, v)
 }
 
@@ -118,7 +121,7 @@ func (c *Codec) checkViewChange(m *ViewChange, v protocol.SignatureVerifier) pro
 // in Q, and no more of both than leaves room for everybody else in NEW-VIEW.
 func (c *Codec) claimsCanonical(m *ViewChange) bool {
 	inside := func(cl Claim) bool {
-		return cl.Seq > m.Base.Seq && cl.Seq <= m.Base.Seq+c.window && cl.View < m.View
+		return cl.Seq > m.Base.Seq && cl.Seq <= m.Base.Seq+c.window && (cl.View < m.View || mutant.On("pbft-claims-of-later-views"))
 	}
 	if len(m.P)+len(m.Q) > c.claims {
 		return false
@@ -146,7 +149,7 @@ func (c *Codec) claimsCanonical(m *ViewChange) bool {
 // checkNewView verifies that NEW-VIEW comes from the primary of its view and follows from its
 // own set: nothing of the receiver's state enters.
 func (c *Codec) checkNewView(m *NewView, v protocol.SignatureVerifier) protocol.Reason {
-	if m.View == 0 || m.Replica != c.q.Primary(m.View) {
+	if m.View == 0 || m.Replica != c.q.Primary(m.View) && !mutant.On("pbft-new-view-by-anyone") {
 		return protocol.ReasonWrongSender
 	}
 	if !c.signed(m, m.Sig, v) {
@@ -154,7 +157,7 @@ func (c *Codec) checkNewView(m *NewView, v protocol.SignatureVerifier) protocol.
 	}
 	var seen bft.ReplicaSet
 	for _, vc := range m.Set {
-		if int(vc.Replica) >= c.q.N || vc.View != m.View || seen>>vc.Replica != 0 {
+		if int(vc.Replica) >= c.q.N || vc.View != m.View || seen>>vc.Replica != 0 && !mutant.On("pbft-set-repeats") {
 			return protocol.ReasonBadProof
 		}
 		seen = seen.With(vc.Replica)

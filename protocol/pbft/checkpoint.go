@@ -198,7 +198,12 @@ func (c *Core) makeStable(p Stable, out *protocol.Effects) {
 		}
 	}
 	c.moveWindow(p.Seq)
-	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordCheckpoint, Seq: p.Seq, Data: p.append(nil)})
+	if mutant.On("pbft-drops-above-stable") {
+		c.dropBodies(p.Seq + 1)
+	}
+	if !mutant.On("pbft-checkpoint-not-logged") {
+		out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordCheckpoint, Seq: p.Seq, Data: p.append(nil)})
+	}
 	out.Stable = &protocol.Stable{Seq: p.Seq, Digest: p.Digest}
 	c.applyNewView(out)
 	c.tryNewView(out)

@@ -31,6 +31,9 @@ func decide(q bft.Quorums, set []*ViewChange) (start bft.SeqNum, choices []Choic
 		if !decided {
 			return 0, nil, false
 		}
+		if d.IsNull() && mutant.On("pbft-gap-without-null") {
+			continue
+		}
 		choices = append(choices, Choice{Seq: n, Digest: d})
 	}
 	return start, choices, true
@@ -73,6 +76,8 @@ func decideSlot(q bft.Quorums, set []*ViewChange, n bft.SeqNum) (bft.Digest, boo
 		need--
 	}
 	switch {
+	case best != nil && mutant.On("pbft-prepared-dropped"):
+		return bft.NullDigest, true
 	case best != nil:
 		return best.Digest, true
 	case silent >= need:
@@ -109,10 +114,10 @@ func qualifies(q bft.Quorums, set []*ViewChange, c *Claim) bool {
 	}
 	quorum, weak := q.Quorum(), q.Weak()
 	if mutant.On("pbft-a1-weak") {
-		quorum = 0
+		quorum--
 	}
 	if mutant.On("pbft-a2-weak") {
-		weak = 0
+		weak--
 	}
 	return fits >= quorum && vouch >= weak
 }

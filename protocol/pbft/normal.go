@@ -52,7 +52,7 @@ func (c *Core) inWindow(n bft.SeqNum, out *protocol.Effects) protocol.Reason {
 	switch {
 	case n <= c.stable.Seq:
 		return protocol.ReasonBelowWindow
-	case n > c.high():
+	case n > c.high() && !mutant.On("pbft-votes-above-window") || n > c.slots.High():
 		c.noteAhead(out)
 		return protocol.ReasonAboveWindow
 	}
@@ -64,7 +64,7 @@ func (c *Core) onPrePrepare(from bft.ReplicaID, m *PrePrepare, out *protocol.Eff
 	switch {
 	case m.View < c.view:
 		return protocol.ReasonOldView
-	case m.View > c.view || !c.active:
+	case m.View > c.view || !c.active && !mutant.On("pbft-accepts-before-new-view"):
 		c.noteAhead(out)
 		return protocol.ReasonFutureView // resent when our STATUS shows that we entered
 	}
@@ -79,10 +79,10 @@ func (c *Core) onPrePrepare(from bft.ReplicaID, m *PrePrepare, out *protocol.Eff
 		c.evidence(from, m.Kind(), m.Seq, s.digest, m.Digest, out)
 		return protocol.ReasonConflict
 	}
-	if m.Seq <= c.bound {
+	if m.Seq <= c.bound && !mutant.On("pbft-new-view-overruled") {
 		return protocol.ReasonConflict // NEW-VIEW fixed this slot
 	}
-	if s.decided && s.decidedDigest != m.Digest {
+	if s.decided && s.decidedDigest != m.Digest && !mutant.On("pbft-decision-contradicted") {
 		c.evidence(from, m.Kind(), m.Seq, s.decidedDigest, m.Digest, out)
 		return protocol.ReasonConflict
 	}
@@ -102,9 +102,7 @@ func (c *Core) accept(n bft.SeqNum, d bft.Digest, b []byte, out *protocol.Effect
 		c.send(c.others, &Prepare{View: c.view, Seq: n, Digest: d}, out)
 	}
 	c.progress(n, s, out)
-	if s.decided { // by claims, before its body came
-		c.advance(out)
-	}
+	c.advance(out) // this slot or another was decided by claims, before this body came
 }
 
 // castVote enters a vote unless the sender already said something as new or newer.
@@ -118,6 +116,9 @@ func (c *Core) castVote(votes []vote, from bft.ReplicaID, v bft.View, n bft.SeqN
 	}
 	if o.cast && v == o.view && !mutant.On("pbft-vote-overwritten") {
 		if o.digest == d {
+			if mutant.On("pbft-messages-counted") {
+				votes[(int(from)+1)%c.n] = *o
+			}
 			return protocol.ReasonDuplicate
 		}
 		c.evidence(from, k, n, o.digest, d, out)
@@ -191,6 +192,9 @@ func (c *Core) advance(out *protocol.Effects) {
 	for !c.diverged {
 		n := c.committed + 1
 		s := c.slots.At(n)
+		if next := c.slots.At(n + 1); mutant.On("pbft-gap-executed-over") && s != nil && !s.decided && next != nil && next.decided {
+			n, s = n+1, next
+		}
 		if s == nil || !s.decided {
 			break
 		}

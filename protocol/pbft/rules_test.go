@@ -241,6 +241,20 @@ func TestProposalBringsTheMissingBody(t *testing.T) {
 	}
 }
 
+// TestProposalOfAnotherSlotBringsTheMissingBody: so does the PRE-PREPARE for another slot, if a
+// faulty primary proposed one batch twice (simulator seed 551, complaint I6).
+func TestProposalOfAnotherSlotBringsTheMissingBody(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[3]
+	for _, from := range []bft.ReplicaID{1, 2} {
+		c.say(from, 3, &Decided{First: 1, Digests: []bft.Digest{digestOf(1)}})
+	}
+	c.preprepare(3, 2, 1)
+	if x.core.committed != 1 {
+		t.Fatal("slot 1 is decided, its body came for slot 2, and nothing moves")
+	}
+}
+
 // leftAlone is a cluster in which r3 is dead, r2 left view 0 alone after its COMMIT for slot 1
 // reached r1 only, r1 executed it, and the primary r0 lacks that COMMIT (simulator seed 11705).
 // r2 got no COMMIT, so that r1 alone can claim the slot.

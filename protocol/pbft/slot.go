@@ -65,7 +65,7 @@ func count(votes []vote, v bft.View, d bft.Digest) bft.ReplicaSet {
 
 // noteQ enters (d, v) into Q, in the place of an older entry of d.
 func (s *slot) noteQ(c Claim) {
-	s.q = slices.DeleteFunc(s.q, func(old Claim) bool { return old.Digest == c.Digest })
+	s.q = slices.DeleteFunc(s.q, func(old Claim) bool { return old.Digest == c.Digest || mutant.On("pbft-q-one-digest") })
 	if len(s.q) == bft.QEntriesMax { // never by accident; agreement does not rest on the oldest
 		s.q = append(s.q[:0], s.q[1:]...)
 	}

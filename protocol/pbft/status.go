@@ -99,7 +99,10 @@ func (c *Core) onStatus(from bft.ReplicaID, m *Status, out *protocol.Effects) pr
 	if m.View > c.view || m.Committed > c.committed {
 		c.noteAhead(out)
 	}
-	if !c.spend(from) {
+	if m.View > c.view && mutant.On("pbft-view-from-status") {
+		c.leaveView(m.View, protocol.CauseJoined, out)
+	}
+	if !c.spend(from) && !mutant.On("pbft-status-unbounded") {
 		return protocol.ReasonOverloaded
 	}
 	to := bft.SetOf(from)
@@ -205,13 +208,13 @@ func (c *Core) onDecided(from bft.ReplicaID, m *Decided, out *protocol.Effects) 
 			continue
 		}
 		o := &s.claims[from]
-		if o.cast && o.digest != d {
+		if o.cast && o.digest != d && !mutant.On("pbft-claims-not-compared") {
 			c.evidence(from, m.Kind(), n, o.digest, d, out)
 			return protocol.ReasonConflict
 		}
 		*o = vote{cast: true, digest: d}
 		reason = protocol.ReasonNone
-		if !s.decided && count(s.claims, 0, d).Len() >= c.claimsNeeded() {
+		if !s.decided && claimsFor(s, d).Len() >= c.claimsNeeded() {
 			c.commitSlot(n, s, d, out)
 		}
 	}
@@ -219,6 +222,17 @@ func (c *Core) onDecided(from bft.ReplicaID, m *Decided, out *protocol.Effects) 
 		c.sendStatus(bft.SetOf(from), out) // there is more
 	}
 	return reason
+}
+
+// claimsFor are the replicas that claim that d was decided in slot s.
+func claimsFor(s *slot, d bft.Digest) bft.ReplicaSet {
+	set := count(s.claims, 0, d)
+	for i := range s.claims {
+		if s.claims[i].cast && mutant.On("pbft-claims-not-compared") {
+			set = set.With(bft.ReplicaID(i))
+		}
+	}
+	return set
 }
 
 func (c *Core) claimsNeeded() int {

@@ -181,6 +181,9 @@ func (c *Core) checkQuorum(out *protocol.Effects) {
 // backoff doubles d for every view that failed in a row, up to the configured limit.
 func (c *Core) backoff(d bft.Duration) bft.Duration {
 	k := c.failed
+	if mutant.On("pbft-patience-never-grows") {
+		return d
+	}
 	if k > 0 {
 		k-- // the first view change after progress waits the configured time
 	}
@@ -219,7 +222,7 @@ func (c *Core) set() []*ViewChange {
 // tryNewView starts the view as its primary (V4): a set that decides, our own VIEW-CHANGE in
 // it, and every body at hand. One NEW-VIEW per view, also across restarts.
 func (c *Core) tryNewView(out *protocol.Effects) {
-	if c.active || c.primary() != c.self || c.sentView == c.view {
+	if c.active || c.primary() != c.self || c.sentView == c.view && !mutant.On("pbft-new-view-twice") {
 		return
 	}
 	if own := c.changes[c.self]; own == nil || own.View != c.view {
@@ -270,10 +273,13 @@ func holders(set []*ViewChange, ch Choice) bft.ReplicaSet {
 // nothing else lets a replica enter a view (A.7, rule 6).
 func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 	switch {
-	case m.View < c.view:
+	case m.View < c.view && !mutant.On("pbft-view-goes-down"):
 		return protocol.ReasonOldView
 	case m.View == c.view && c.active:
 		return protocol.ReasonDuplicate
+	}
+	if _, choices, ok := decide(c.q, c.set()); ok && mutant.On("pbft-new-view-of-own-set") {
+		m = &NewView{View: m.View, Replica: m.Replica, Set: m.Set, Start: m.Start, Choices: choices, Sig: m.Sig}
 	}
 	c.view, c.active, c.asked, c.own = m.View, true, false, nil
 	c.enterView(m)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/transport"
 )
 
@@ -57,7 +58,7 @@ func (f *frameReader) next() (transport.Frame, error) {
 		return none, err
 	}
 	n := binary.LittleEndian.Uint32(f.buf[f.r:])
-	if n == 0 || uint64(n) > uint64(f.limit) {
+	if n == 0 || uint64(n) > uint64(f.limit) && !mutant.On("tcp-frame-not-limited") {
 		return none, errFrameSize
 	}
 	kind := f.buf[f.r+4]
@@ -88,6 +89,9 @@ func (f *frameReader) idle() error {
 
 // expire gives the other end the stall time for what comes next.
 func (f *frameReader) expire() error {
+	if mutant.On("tcp-stall-never") {
+		return nil
+	}
 	f.hasExpiry = true
 	return f.conn.SetReadDeadline(time.Now().Add(f.stall))
 }
@@ -114,7 +118,11 @@ func (f *frameReader) fill(n int) error {
 
 // payload reads n bytes, first from the buffer and then straight into place.
 func (f *frameReader) payload(n int) ([]byte, error) {
-	p := make([]byte, min(n, max(firstBytesMax, 2*(f.w-f.r))))
+	first := min(n, max(firstBytesMax, 2*(f.w-f.r)))
+	if mutant.On("tcp-frame-allocated-at-once") {
+		first = n
+	}
+	p := make([]byte, first)
 	got := copy(p, f.buf[f.r:f.w])
 	f.r += got
 	for expiresAt := got; got < n; {

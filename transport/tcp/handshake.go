@@ -11,6 +11,7 @@ import (
 
 	"github.com/themis-bft/themis/auth/sig"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/keys"
 	"github.com/themis-bft/themis/wire"
 )
@@ -53,7 +54,7 @@ func greet(ctx context.Context, raw net.Conn, prove prover, hello wire.Hello, ac
 	if err != nil {
 		return nil, who, late(err, ReasonHello)
 	}
-	if theirs != hello {
+	if theirs != hello && !mutant.On("tcp-hello-not-compared") {
 		return nil, who, refusal{ReasonHello, fmt.Errorf("they are %+v, we are %+v", theirs, hello)}
 	}
 	return conn, who, raw.SetDeadline(time.Time{})
@@ -84,7 +85,7 @@ func readHello(conn net.Conn) (wire.Hello, error) {
 		return wire.Hello{}, err
 	}
 	n := wire.NewReader(b[:4]).U32()
-	if n == 0 || n > helloFrameBytesMax {
+	if n == 0 || n > helloFrameBytesMax && !mutant.On("tcp-hello-not-limited") {
 		return wire.Hello{}, fmt.Errorf("%w: first frame of %d bytes", wire.ErrMalformed, n)
 	}
 	p := b[4 : 4+n]
@@ -144,7 +145,7 @@ func identifyPeer(m *bft.Membership, self bft.ReplicaID) func(der []byte) (ident
 	}
 	return func(der []byte) (identity, error) {
 		id, member := byKey[string(der)]
-		if !member || id == self {
+		if (!member || id == self) && !mutant.On("tcp-stranger-is-peer") {
 			return identity{}, refusal{ReasonKey, errors.New("the key is of no other replica")}
 		}
 		return identity{replica: id}, nil
@@ -167,7 +168,7 @@ func identifyClient(m *bft.Membership) func(der []byte) (identity, error) {
 		if err != nil {
 			return identity{}, refusal{ReasonKey, err}
 		}
-		if !listed[id] && (!m.Open || scheme != sig.Ed25519) {
+		if !listed[id] && (!m.Open || scheme != sig.Ed25519) && !mutant.On("tcp-any-client") {
 			return identity{}, refusal{ReasonKey, fmt.Errorf("client %s is not admitted", id)}
 		}
 		return identity{client: id, isClient: true}, nil
