@@ -135,7 +135,7 @@ func (*pbftDialect) entered(rec storage.Record) (check.Entered, bool) {
 	nv := m.(*pbft.NewView)
 	e := check.Entered{View: nv.View, Primary: nv.Replica, Start: nv.Start}
 	for _, vc := range nv.Set {
-		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
+		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Digest: unsigned(vc), Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
 	}
 	for _, c := range nv.Choices {
 		e.Digests = append(e.Digests, c.Digest)

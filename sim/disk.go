@@ -68,6 +68,7 @@ func (r *replica) synced() {
 		if !r.alive {
 			return
 		}
+		r.low = s.progress.Stable
 		r.release(&s.out)
 		r.w.watch.shows(r, s.progress)
 	}

@@ -55,6 +55,7 @@ type replica struct {
 
 	held     []*exec.Checkpoint // driver's own references, oldest first
 	digests  map[bft.SeqNum]bft.Digest
+	low      bft.SeqNum // stable checkpoint behind the messages that leave
 	stable   protocol.Stable
 	saving   bool
 	inbox    []host.Input
@@ -201,8 +202,10 @@ func (r *replica) meet() {
 	}
 	out := r.out
 	r.out = host.Output{}
+	p := r.progress()
+	r.low = p.Stable
 	r.release(&out)
-	r.w.watch.shows(r, r.progress())
+	r.w.watch.shows(r, p)
 }
 
 func (r *replica) progress() check.Progress {

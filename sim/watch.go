@@ -48,8 +48,13 @@ func (t *watch) sends(r *replica, to bft.ReplicaSet, m protocol.Message) {
 		return
 	}
 	o := t.w.oracle
+	fixed := false // the slots of a NEW-VIEW lie above the checkpoint of its set, not above ours
 	for _, v := range t.w.dialect.votes(r.id, m) {
 		o.Cast(r.id, v)
+		fixed = fixed || v.Kind == check.VoteNewView
+		if !fixed && (v.Kind == check.VoteProposal || v.Kind == check.VotePrepare || v.Kind == check.VoteCommit) {
+			o.Inside(r.id, r.low, v)
+		}
 		t.proposal(v)
 		switch v.Kind {
 		case check.VotePrepare, check.VoteCommit, check.VoteViewChange, check.VoteNewView:

@@ -56,7 +56,10 @@ func newWorld(o Options, seed uint64, c *chart) (*world, error) {
 	s := &w.swarm
 	w.keys = newKeyring(s, s.clients+s.faultyClients, r.Fork(2))
 	w.codec = fam.Codec(&s.membership)
-	w.oracle = check.New(check.Config{N: s.n, F: s.f, Faulty: s.faulty.Len(), SafetyOnly: s.faulty.Len() > s.f, Off: o.Without})
+	w.oracle = check.New(check.Config{
+		N: s.n, F: s.f, Faulty: s.faulty.Len(), Liars: s.faulty, Window: s.membership.Window,
+		SafetyOnly: s.faulty.Len() > s.f, Off: o.Without,
+	})
 	w.watch = newWatch(w)
 	w.net = newNetwork(s, s.n+s.clients+s.faultyClients, r.Fork(3))
 	w.workload = newWorkload(w, r.Fork(4))

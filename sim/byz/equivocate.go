@@ -69,6 +69,43 @@ func (s *equivocate) other(m *pbft.PrePrepare) *pbft.PrePrepare {
 	return &pbft.PrePrepare{View: m.View, Seq: m.Seq, Digest: d, Batch: body}
 }
 
+// usurp proposes though it is not the primary: a batch of its own for the slot of each proposal
+// that it sees, or for the next, with its votes for it; to some only, or to all.
+type usurp struct {
+	equivocate
+	ahead bft.SeqNum
+	done  map[bft.SeqNum]bool
+}
+
+func newUsurp(r *rng.Source) Strategy {
+	return &usurp{
+		equivocate: equivocate{side: bft.ReplicaSet(r.Uint64()), alt: make(map[bft.Digest]bft.Digest)},
+		ahead:      bft.SeqNum(r.Intn(2)), done: make(map[bft.SeqNum]bool),
+	}
+}
+
+// Outgoing emits p.
+func (s *usurp) Outgoing(_ *Env, p Parcel, emit func(Parcel)) { emit(p) }
+
+// Observe answers the first sight of a proposal with another one.
+func (s *usurp) Observe(e *Env, from, _ bft.ReplicaID, m protocol.Message) {
+	p, ok := m.(*pbft.PrePrepare)
+	if !ok || s.done[p.Seq] || from != e.primary(p.View) || from == e.Self {
+		return
+	}
+	s.done[p.Seq] = true
+	mine := s.other(p)
+	mine.Seq += s.ahead
+	e.others(func(to bft.ReplicaID) {
+		if !s.side.Has(to) {
+			return
+		}
+		e.Send(Parcel{To: to, Msg: mine})
+		e.Send(Parcel{To: to, Msg: &pbft.Prepare{View: mine.View, Seq: mine.Seq, Digest: mine.Digest}})
+		e.Send(Parcel{To: to, Msg: &pbft.Commit{View: mine.View, Seq: mine.Seq, Digest: mine.Digest}})
+	})
+}
+
 // twoFaced sends every other replica the votes that confirm what that replica voted for. Alone
 // it is harmless; more than f of them break agreement.
 type twoFaced struct {

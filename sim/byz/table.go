@@ -20,6 +20,7 @@ var Table = []Entry{
 	{Name: "repeat", Does: "repeats messages, now and long after", Make: newRepeat},
 	{Name: "garbage", Does: "flips bits of frames and sends noise", Make: newGarbage},
 	{Name: "equivocate", Does: "proposes different batches to different backups", Make: newEquivocate, Conspires: true},
+	{Name: "usurp", Does: "proposes in the views of others", Make: newUsurp},
 	{Name: "two-faced", Does: "votes for whatever its receiver voted for", Make: newTwoFaced, Conspires: true},
 	{Name: "silent", Does: "falls silent and comes back", Make: newSilent},
 	{Name: "silent-primary", Does: "never proposes", Make: newSilentPrimary},

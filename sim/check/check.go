@@ -6,7 +6,7 @@
 //	S5 replies accepted   S6 durability            S9 equal states           linear: histories
 //	S7 invariants: a equal certificates, b decisions last, c one stable digest, d nothing goes
 //	   back, e views follow from their sets, f no two votes, g no vote before its sync, q nothing
-//	   on less than a quorum
+//	   on less than a quorum, w no vote outside the window
 //	I invariants of a protocol's own state      client: what a session reports
 //	L1 progress after healing   L2 no needless view change   V1 the run did something
 //
@@ -25,7 +25,7 @@ import (
 
 // names are the checkers, in the order of the list above; the tests hold it against the code.
 var names = []string{
-	"S1", "S2", "S3", "S4", "S5", "S6", "S7a", "S7b", "S7c", "S7d", "S7e", "S7f", "S7g", "S7q", "S9",
+	"S1", "S2", "S3", "S4", "S5", "S6", "S7a", "S7b", "S7c", "S7d", "S7e", "S7f", "S7g", "S7q", "S7w", "S9",
 	"I", "linear", "client", "L1", "L2", "V1",
 }
 
@@ -45,7 +45,9 @@ type Violation struct {
 // Config is what an Oracle must know of the cluster.
 type Config struct {
 	N, F   int
-	Faulty int // replicas that are faulty in this run
+	Faulty int            // replicas that are faulty in this run
+	Liars  bft.ReplicaSet // which they are
+	Window bft.SeqNum     // slots above the stable checkpoint in which a replica may vote; 0: not checked
 	// SafetyOnly switches the checks of progress off, for runs with more than F faults.
 	SafetyOnly bool
 	// Off are checkers that do not complain, by name: to show that nothing else sees what they see.

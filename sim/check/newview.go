@@ -18,6 +18,7 @@ type Claimed struct {
 type Left struct {
 	Replica bft.ReplicaID
 	View    bft.View
+	Digest  bft.Digest // of the whole message but its signature, as VoteViewChange has it
 	Base    bft.SeqNum
 	P, Q    []Claimed
 }
@@ -43,6 +44,10 @@ func (o *Oracle) Enters(r bft.ReplicaID, e Entered) {
 		members[l.Replica] = true
 		if l.View != e.View {
 			o.Complain("S7e", "%v enters view %d with %v's view change for %d", r, e.View, l.Replica, l.View)
+		}
+		said, ever := o.votes.cast[ballot{replica: l.Replica, kind: VoteViewChange, view: l.View}]
+		if !o.cfg.Liars.Has(l.Replica) && (!ever || said != l.Digest) {
+			o.Complain("S7e", "%v enters view %d with a view change that %v never sent", r, e.View, l.Replica)
 		}
 		start = max(start, l.Base)
 		for _, c := range l.P {

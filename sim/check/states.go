@@ -8,6 +8,14 @@ type Progress struct {
 	Stable bft.SeqNum
 }
 
+// Inside checks that a vote which honest replica r sends while its stable checkpoint is low lies
+// in its window (S7w): a replica that votes above it can be made to hold any number of slots.
+func (o *Oracle) Inside(r bft.ReplicaID, low bft.SeqNum, v Vote) {
+	if high := low + o.cfg.Window; o.cfg.Window > 0 && v.Seq > high {
+		o.Complain("S7w", "%v sends %v for slot %d, its window ends at %d", r, v.Kind, v.Seq, high)
+	}
+}
+
 type stateBook struct {
 	own    map[bft.SeqNum]bft.Digest // digest of each checkpoint as the first honest replica computed it
 	stable map[bft.SeqNum]bft.Digest
