@@ -1,26 +1,121 @@
-// Command mutantlist prints every mutant with the package that holds its rule: name, package and
-// where it must be killed, separated by tabs. scripts/mutants reads it.
+// Command mutantlist switches on each mutant of internal/mutant in turn and finds out what
+// notices: first the simulator, where it runs the rule, with all its checkers; then the tests of
+// the package that holds the rule. It prints a table; scripts/mutants calls it.
+//
+// A mutant that nothing notices ends it with code 1, and so does a complaint without any mutant:
+// the first row of the table is the control.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/themis-bft/themis/internal/mutant"
 )
 
 func main() {
-	for _, m := range mutant.All() {
+	var (
+		list  = flag.Bool("list", false, "print name, package and place of every mutant, and run nothing")
+		jobs  = flag.Int("j", 2, "mutants at once")
+		limit = flag.Duration("cap", time.Minute, "time of the simulator for one mutant")
+		every = flag.Bool("sim", false, "try the simulator on every mutant, also where only tests are expected to notice")
+		only  = flag.String("where", "", "only those hunted in the simulator (sim), or only the others (unit)")
+		part  = flag.String("part", "1/1", "which share of the mutants, such as 2/3")
+		doc   = flag.String("doc", "", "write the results into the generated section of this file")
+	)
+	flag.Parse()
+	if err := run(options{*list, *every, *jobs, *limit, *only, *part, *doc, flag.Args()}); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	list  bool
+	every bool
+	jobs  int
+	limit time.Duration
+	only  string
+	part  string
+	doc   string
+	names []string
+}
+
+func run(o options) error {
+	all, err := chosen(o)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, m := range all {
+			fmt.Printf("%s\t%s\t%s\n", m.Name, m.pkg, m.Where)
+		}
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	h := &hunter{dir: dir, limit: o.limit, built: map[string]*build{}}
+	begin := time.Now()
+	fmt.Println(header)
+	results := h.all(all, o.jobs)
+	fmt.Println(summary(results, time.Since(begin)))
+	if o.doc != "" {
+		if err := document(o, results, time.Since(begin)); err != nil {
+			return err
+		}
+	}
+	for _, r := range results {
+		if r.survived != (r.m.Name == control) {
+			return fmt.Errorf("%s: %s", r.m.Name, r.by)
+		}
+	}
+	return nil
+}
+
+// placed is a mutant and the package whose code it breaks.
+type placed struct {
+	mutant.Mutant
+	pkg string
+}
+
+// control is the row without a mutant, which must survive.
+const control = "none"
+
+// chosen are the mutants that the options name, the control in front.
+func chosen(o options) ([]placed, error) {
+	var part, of int
+	if n, err := fmt.Sscanf(o.part, "%d/%d", &part, &of); n != 2 || err != nil || part < 1 || part > of {
+		return nil, fmt.Errorf("-part %q is not such as 2/3", o.part)
+	}
+	all := []placed{}
+	if !o.list {
+		all = append(all, placed{Mutant: mutant.Mutant{Name: control, Where: "sim"}})
+	}
+	for i, m := range mutant.All() {
+		named := len(o.names) == 0 || slices.ContainsFunc(o.names, func(s string) bool { return strings.Contains(m.Name, s) })
+		if !named || i%of != part-1 || o.only != "" && (o.only == "sim") != (m.Where == "sim") {
+			continue
+		}
 		pkg, err := packageOf(m.Name)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "mutant %s: %v\n", m.Name, err)
-			os.Exit(1)
+			return nil, fmt.Errorf("mutant %s: %w", m.Name, err)
 		}
-		fmt.Printf("%s\t%s\t%s\n", m.Name, pkg, m.Where)
+		if o.every {
+			m.Where = "sim"
+		}
+		all = append(all, placed{m, pkg})
 	}
+	return all, nil
 }
 
 // packageOf finds the package whose code names the mutant.
@@ -40,4 +135,29 @@ func packageOf(name string) (string, error) {
 		err = fmt.Errorf("no code names it")
 	}
 	return found, err
+}
+
+// all hunts the mutants, some at once, and prints each as it ends.
+func (h *hunter) all(list []placed, jobs int) []result {
+	results := make([]result, len(list))
+	next := make(chan int)
+	var done sync.WaitGroup
+	for range max(jobs, 1) {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			for i := range next {
+				results[i] = h.hunt(list[i], list)
+				h.mu.Lock()
+				fmt.Println(results[i])
+				h.mu.Unlock()
+			}
+		}()
+	}
+	for i := range list {
+		next <- i
+	}
+	close(next)
+	done.Wait()
+	return results
 }
