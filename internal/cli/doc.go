@@ -128,7 +128,7 @@ func (s *session) conclude(err error) int {
 func (s *session) root() *cobra.Command {
 	root := s.group("themis", "Themis orders requests among replicas of which some may lie",
 		s.initCommand(), s.keygenCommand(), s.configCommand(), s.clusterCommand(),
-		s.kvCommand(), s.callCommand(), s.benchCommand(), s.simCommand(), s.demoCommand(), s.versionCommand())
+		s.kvCommand(), s.callCommand(), s.benchCommand(), s.simCommand(), s.demoCommand(), s.doctorCommand(), s.versionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%v", err) })
 	root.Long = root.Short + ".\n\nExit codes: 0 done; 1 failed or missing; 2 usage; 3 no quorum of replicas answered."
