@@ -84,7 +84,8 @@ func (n *nodes) connect(o ...client.Options) *client.Client {
 	must(n.t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cfg := client.Config{Membership: &n.Public.Membership, Replicas: n.Public.ClientAddrs, Key: key}
+	cfg := client.Config{Membership: &n.Public.Membership, Replicas: n.dialled.ClientAddrs, Key: key}
+	n.clientKeys.add(key)
 	if len(o) > 0 {
 		cfg.Options = o[0]
 	}

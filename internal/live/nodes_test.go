@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/config"
 	"github.com/themis-bft/themis/internal/cluster"
 	"github.com/themis-bft/themis/replica"
 )
@@ -24,6 +25,9 @@ type nodes struct {
 	*cluster.Cluster
 	t       *testing.T
 	history func() // writes the history of the load, if there is one; for a failure
+
+	dialled    *config.Cluster // what clients dial, if not the replicas themselves
+	clientKeys keyring
 
 	mu     sync.Mutex
 	pids   map[int]bool      // every process ever started
@@ -40,7 +44,7 @@ func lay(t *testing.T, replicas int, app string) *nodes {
 	c, err := cluster.Open(dir, io.Discard)
 	must(t, err)
 	c.Binaries = built
-	n := &nodes{Cluster: c, t: t, pids: map[int]bool{}, causes: map[string]uint64{}}
+	n := &nodes{Cluster: c, t: t, dialled: c.Public, pids: map[int]bool{}, causes: map[string]uint64{}}
 	running.Lock()
 	if running.all == nil {
 		running.all = map[*nodes]bool{}

@@ -1,0 +1,123 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/themis-bft/themis/bench/history"
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/faultproxy"
+	"github.com/themis-bft/themis/keys"
+)
+
+// progressAfter is how long after the last fault the next answer may take: the doubling of timeouts
+// may have reached its end, which is patience_max.
+const progressAfter = time.Minute
+
+// keyring knows the keys of a campaign's clients, so that proxies can stand in for them.
+type keyring struct {
+	mu  sync.Mutex
+	all map[string]*keys.Key
+}
+
+func (k *keyring) add(key *keys.Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil {
+		k.all = map[string]*keys.Key{}
+	}
+	k.all[string(key.PublicDER())] = key
+}
+
+func (k *keyring) find(der []byte) (*keys.Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if key := k.all[string(der)]; key != nil {
+		return key, nil
+	}
+	return nil, errors.New("a client of no campaign")
+}
+
+// behind puts proxies on all links of a cluster that does not run yet. They end with the test.
+func (n *nodes) behind(p faultproxy.Plan) *faultproxy.Mesh {
+	n.t.Helper()
+	p.Dir, p.Clients = n.Dir, true
+	if p.Frames {
+		p.ClientKeys = n.clientKeys.find
+	}
+	m, err := faultproxy.NewMesh(p)
+	must(n.t, err)
+	n.t.Cleanup(m.Close)
+	n.dialled = m.Public()
+	return m
+}
+
+// TestWeather runs the workload in bad weather, first with proxies that see frames and then with
+// proxies that see bytes, and looks at what is left when it clears up.
+func TestWeather(t *testing.T) {
+	r := campaign(t)
+	total := lasting(time.Minute) / 2
+	for _, frames := range []bool{true, false} {
+		t.Run(map[bool]string{true: "frames", false: "bytes"}[frames], func(t *testing.T) { weather(t, r, total, frames) })
+	}
+}
+
+func weather(t *testing.T, r *rand.Rand, total time.Duration, frames bool) {
+	n := lay(t, 4, "kv")
+	m := n.behind(faultproxy.Plan{Seed: *seed, Frames: frames})
+	liar := r.IntN(n.n())
+	schedule := faultproxy.Draw(faultproxy.Climate{
+		Links: m.Links(), Total: total, Seed: r.Uint64(), Opaque: !frames, Liar: bft.ReplicaID(liar).String(),
+	})
+	if len(schedule) == 0 {
+		t.Fatalf("no fault was drawn for %s: raise -for", total)
+	}
+	n.save("schedule.txt", []byte(schedule.String()))
+	n.up()
+	l := startLoad(t, n, r)
+	l.progress(100)
+	before := l.answers.Load()
+	if err := schedule.Run(context.Background(), m, nil); err != nil {
+		t.Fatal(err)
+	}
+	during := l.answers.Load() - before
+	at := history.Now()
+	after := l.next(at)
+	if after > progressAfter {
+		t.Errorf("the next answer took %s after the weather cleared up", after)
+	}
+	l.progress(100)
+	var back spread
+	for id := range n.n() {
+		back = append(back, n.caughtUp(id, time.Minute))
+	}
+	view, _ := n.view()
+	v := l.judge()
+	n.agree(time.Minute)
+	blamed := map[string]uint64{}
+	if frames {
+		blamed = n.detected(liar, v.deviations)
+	} else {
+		blamed = n.detected(-1, v.deviations) // flipped bytes never arrive as anybody's words
+	}
+	stats := m.Stats()
+	if stats.Connections < 12 || during == 0 && stats.Units == 0 {
+		t.Errorf("the proxies saw %d connections and %d units: the campaign tested too little", stats.Connections, stats.Units)
+	}
+	if t.Failed() {
+		t.Logf("the schedule was:\n%s", schedule)
+	}
+	f := figures{
+		"faults": len(schedule), "seconds": total.Seconds(), "during": during, "after_ms": ms(after), "view": view,
+		"view_changes": n.viewChanges(), "counted": stats.Faults, "connections": stats.Connections, "units": stats.Units, "bytes": stats.Bytes, "detected": blamed,
+	}
+	back.put(f, "caught_up")
+	v.put(f)
+	f.print(t, "%d faults on %d links in %s, then clear: %d answers meanwhile, the next %s after the end; %d connections, %d units, %s; view %d, view changes %v, detected %v, caught up %s; %s",
+		len(schedule), len(m.Links()), total, during, round(after), stats.Connections, stats.Units, fmt.Sprint(stats.Faults), view, n.viewChanges(), blamed, back, &v)
+}
