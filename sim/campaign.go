@@ -47,6 +47,7 @@ func (w *world) result() Result {
 	res := Result{
 		Seed: w.seed, Events: w.events, Virtual: w.now, Counts: w.watch.counts, Sometimes: w.watch.sometimes, Hash: uint64(w.hash),
 	}
+	w.reached(&res)
 	for _, v := range w.oracle.Violations() {
 		w.chart.note("VIOLATION %s: %s", v.Checker, v.Detail)
 		res.Violations = append(res.Violations, Failure{Seed: w.seed, Checker: v.Checker, Detail: v.Detail})
@@ -58,15 +59,12 @@ func (w *world) safetyOnly() bool { return w.swarm.faulty.Len() > w.swarm.f }
 
 // Campaign runs all seeds of o and folds their results in the order of the seeds.
 func Campaign(o Options) (Report, error) {
-	rep := Report{Violations: []Failure{}, Sometimes: make(map[string]int)}
+	rep := newReport()
 	if o.To < o.From {
 		return rep, fmt.Errorf("sim: no seed from %d to %d", o.From, o.To)
 	}
 	if _, _, err := familyOf(o.Protocol); err != nil {
 		return rep, err
-	}
-	for s := range sometimesCount {
-		rep.Sometimes[s.String()] = 0
 	}
 	// A run allocates much and keeps nothing, so that a lazy collector saves a sixth of the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -94,6 +92,7 @@ func Campaign(o Options) (Report, error) {
 	}
 	rep.VirtualSeconds = float64(virtual) / float64(bft.Second)
 	rep.TraceHash = fmt.Sprintf("%016x", uint64(hash))
+	rep.close(&o)
 	return rep, failed
 }
 
@@ -138,6 +137,7 @@ func (rep *Report) add(r *Result) {
 	for s := range sometimesCount {
 		rep.Sometimes[s.String()] += r.Sometimes[s]
 	}
+	rep.reached(r)
 }
 
 // Replay makes the run of one seed and prints it as a message chart.

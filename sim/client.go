@@ -59,6 +59,7 @@ func (w *world) makeClients(r *rng.Source) {
 		if i >= s.clients {
 			e := byz.ClientTable[c.rand.Intn(len(byz.ClientTable))]
 			w.chart.note("client %d is faulty: %s", i, e.Name)
+			w.met.strategy(e.Name)
 			c.faulty = e.Make(c.rand)
 			w.oracle.Faulty(c.id)
 			c.env = &byz.ClientEnv{Rand: c.rand.Fork(3), Replicas: w.n, Sign: c.sign(w.keys.clients[i]), Send: c.put}
@@ -192,6 +193,9 @@ func (c *simClient) send(s client.Send) {
 
 func (c *simClient) put(to bft.ReplicaID, k wire.Kind, payload []byte) {
 	if int(to) < c.w.n {
+		if c.faulty != nil {
+			c.w.presentsRequest(payload)
+		}
 		c.w.send(requestComes, c.end, int(to), k, payload)
 	}
 }

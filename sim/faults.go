@@ -102,6 +102,7 @@ func (p *faultPlan) next() {
 
 func (p *faultPlan) start(f fault) {
 	w, net := p.w, p.w.net
+	w.met.faults[f] = true
 	span := int64(w.swarm.patience) * p.rand.Between(1, 4) / 2
 	switch f {
 	case faultLoss:

@@ -14,10 +14,11 @@ import (
 
 // keyring holds the keys of everybody in a run and enters them into the membership.
 type keyring struct {
-	verifier auth.Verifier
+	verifier counted
 	replicas []auth.Signer
 	clients  []auth.Signer
 	ids      []bft.ClientID
+	refused  uint64 // tags that verifier refused
 }
 
 // newKeyring makes keys: Ed25519 ones in some runs, ideal ones in the others.
@@ -37,7 +38,7 @@ func newKeyring(s *swarm, clients int, r *rng.Source) *keyring {
 		m.Clients = append(m.Clients, bft.ClientKey{ID: id})
 	}
 	authority := ideal.New(r.Uint64(), m)
-	k.verifier = authority
+	k.verifier = counted{Verifier: authority, refused: &k.refused}
 	for i := range m.Replicas {
 		k.replicas = append(k.replicas, authority.Replica(bft.ReplicaID(i)))
 	}
@@ -69,8 +70,13 @@ func realKeyring(s *swarm, clients int, r *rng.Source) *keyring {
 	if err != nil {
 		panic(fmt.Sprintf("sim: membership of fresh keys: %v", err))
 	}
-	k.verifier = v
+	k.verifier = counted{Verifier: v, refused: &k.refused}
 	return k
+}
+
+// holds verifies a client's tag without counting.
+func (k *keyring) holds(id bft.ClientID, msg, sig []byte) bool {
+	return k.verifier.Verifier.VerifyClient(id, msg, sig)
 }
 
 func realKey(r *rng.Source) ([]byte, auth.Signer) {

@@ -41,7 +41,31 @@ type Report struct {
 	StateTransfers uint64         `json:"state_transfers"`
 	Operations     uint64         `json:"operations"`
 	Sometimes      map[string]int `json:"sometimes"`
-	TraceHash      string         `json:"trace_hash"`
+	// Unreached names what a campaign of UnreachedFrom seeds or more never met although every
+	// seed could draw it: such a campaign shows nothing about it.
+	Unreached []string `json:"unreached"`
+	// Strategies and Faults say in how many seeds each was drawn and began; Mutators how often
+	// a field was changed, by KIND.field/scope.
+	Strategies map[string]int `json:"strategies"`
+	Mutators   map[string]int `json:"mutators"`
+	Faults     map[string]int `json:"faults"`
+	// RealCryptoSeeds ran with Ed25519, all others with ideal tags.
+	RealCryptoSeeds int         `json:"real_crypto_seeds"`
+	InvalidTags     InvalidTags `json:"invalid_tags"`
+	TraceHash       string      `json:"trace_hash"`
+}
+
+// InvalidTags counts, for each mode of authentication, what the adversary showed and what the
+// replicas refused. A NEW-VIEW or a batch may hold many, so that the two need not be equal.
+type InvalidTags struct {
+	Ideal TagCount `json:"ideal"`
+	Real  TagCount `json:"real"`
+}
+
+// TagCount is the number of tags that hold nothing: on their way to a replica, and refused.
+type TagCount struct {
+	Presented uint64 `json:"presented"`
+	Refused   uint64 `json:"refused"`
 }
 
 // Faults lists what happens to network, disks and processes.
@@ -68,6 +92,12 @@ type Result struct {
 	Counts     Counts
 	Sometimes  [sometimesCount]int
 	Hash       uint64
+
+	Strategies []string // of this run's faulty replicas and clients
+	Mutators   map[string]int
+	Faults     [faultCount]bool
+	RealCrypto bool
+	Tags       TagCount
 }
 
 // Counts is what a run did.

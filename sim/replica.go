@@ -64,6 +64,7 @@ type replica struct {
 
 	env      *byz.Env
 	strategy byz.Strategy
+	entry    byz.Entry
 	flipAt   bft.SeqNum
 }
 
@@ -277,6 +278,7 @@ func (r *replica) emit(p byz.Parcel) {
 		return
 	}
 	if p.Msg != nil {
+		r.w.presents(p.Msg)
 		p.Kind, p.Payload = p.Msg.Kind(), r.w.codec.Append(nil, p.Msg)
 	}
 	if p.After > 0 {

@@ -29,6 +29,8 @@ const (
 	diverged
 	decidedClaimed
 	outcomeUnknown
+	invalidTagIdeal
+	invalidTagReal
 	sometimesCount
 )
 
@@ -36,7 +38,7 @@ var sometimesNames = [sometimesCount]string{
 	"view_change", "two_view_changes_in_a_row", "null_slot", "request_reproposed", "gap_fetched", "state_transfer",
 	"view_change_during_transfer", "equivocation_seen_by_two", "repeat_from_cache", "window_full",
 	"restart_inside_view_change", "crash_between_vote_and_sync", "new_view_fetched", "diverged",
-	"decided_claimed", "outcome_unknown",
+	"decided_claimed", "outcome_unknown", "invalid_tag_refused_ideal", "invalid_tag_refused_real",
 }
 
 // String is the name in reports.

@@ -9,6 +9,7 @@ import (
 type swarm struct {
 	n, f       int
 	faulty     bft.ReplicaSet
+	cabal      bool // all faulty replicas follow one strategy
 	realKeys   bool // Ed25519 instead of ideal tags
 	allPages   bool // the real pages of the store instead of few
 	membership bft.Membership
@@ -54,7 +55,10 @@ func draw(r *rng.Source, o Options) swarm {
 	for s.faulty.Len() < min(count, n) {
 		s.faulty = s.faulty.With(bft.ReplicaID(r.Intn(n)))
 	}
-	s.realKeys, s.allPages = r.PerMille(50), r.PerMille(60)
+	if s.cabal = r.Intn(3) == 0; s.cabal && r.Intn(2) == 0 { // the first primaries, one after the other
+		s.faulty = bft.ReplicaSet(1)<<s.faulty.Len() - 1
+	}
+	s.realKeys, s.allPages = r.PerMille(65), r.PerMille(60)
 	s.drawMembership(r, o.Protocol)
 	s.drawTimes(r)
 	s.drawWork(r)

@@ -9,6 +9,7 @@ import (
 	"github.com/themis-bft/themis/sim/byz"
 	"github.com/themis-bft/themis/sim/check"
 	"github.com/themis-bft/themis/sim/rng"
+	"github.com/themis-bft/themis/wire"
 )
 
 // eventsMax ends a run that does not end by itself.
@@ -38,6 +39,7 @@ type world struct {
 	events   uint64
 	ended    bool
 	liars    []*replica // replicas with a strategy
+	met      met
 }
 
 // newWorld builds the run of a seed up to its first event.
@@ -106,19 +108,47 @@ func (r *replica) lie(o Options, victim bft.ClientID) {
 			}
 		}
 	}
-	e := choices[r.rand.Intn(len(choices))]
+	e := byz.Draw(r.rand, choices)
+	if w.swarm.cabal && len(w.liars) > 0 {
+		e = w.liars[0].entry // they act as one
+	}
+	r.entry = e
+	w.met.strategy(e.Name)
 	r.strategy = e.Make(r.rand.Fork(11))
 	r.env = &byz.Env{
 		Self: r.id, Membership: &w.swarm.membership, Rand: r.rand.Fork(12), Codec: w.codec,
 		Patience: w.swarm.patience, Faulty: w.swarm.faulty, Victim: victim,
 		Sign: func(m protocol.Signed) protocol.Message { return w.certify(r.id, m) },
-		Send: r.emit,
+		SignAs: func(id bft.ReplicaID, m protocol.Signed) protocol.Message {
+			if !w.swarm.faulty.Has(id) {
+				id = r.id
+			}
+			return w.certify(id, m)
+		},
+		Accomplice: w.accomplice, Send: r.emit, SendAs: w.emitAs, Reached: w.met.mutator,
 	}
 	if f, ok := r.strategy.(byz.StateFlipper); ok {
 		r.flipAt = f.FlipsStateAt()
 	}
 	w.chart.note("%v is faulty: %s", r.id, e.Name)
 	w.queue.push(event{at: w.swarm.patience / 4, what: strategyWakes, to: int32(r.id)})
+}
+
+// emitAs sends a parcel on the link of a faulty replica, if it runs.
+func (w *world) emitAs(from bft.ReplicaID, p byz.Parcel) {
+	if r := w.replicas[from]; r.faulty() && r.alive && !r.paused {
+		r.emit(p)
+	}
+}
+
+// accomplice signs q if its client is faulty.
+func (w *world) accomplice(q *wire.Request) bool {
+	c := w.clientByID(q.Client)
+	if c == nil || c.faulty == nil {
+		return false
+	}
+	c.env.Sign(q)
+	return true
 }
 
 func contains(list []string, s string) bool {

@@ -97,6 +97,12 @@ func (s *session) simRun() *cobra.Command {
 				hint: "watch it with: " + replayLine(&o, report.Violations[0].Seed),
 			}
 		}
+		if err == nil && len(report.Unreached) > 0 {
+			return &failure{
+				code: exitFailed, what: fmt.Sprintf("%d seeds never met: %s", report.Seeds, strings.Join(report.Unreached, ", ")),
+				hint: "a campaign that never met a thing shows nothing about it; run more seeds, or mend what keeps them from it",
+			}
+		}
 		return err
 	}
 	return cmd
@@ -134,9 +140,36 @@ func (s *session) simReport(r *sim.Report) {
 	for _, name := range slices.Sorted(maps.Keys(r.Sometimes)) {
 		s.line("  %-40s %d", name, r.Sometimes[name])
 	}
+	s.simReached(r)
 	for _, v := range r.Violations {
 		s.line("VIOLATION seed %d, %s: %s", v.Seed, v.Checker, v.Detail)
 	}
+}
+
+// simReached prints what the adversary did in a campaign.
+func (s *session) simReached(r *sim.Report) {
+	for _, g := range []struct {
+		title  string
+		counts map[string]int
+	}{{"strategies, seeds each", r.Strategies}, {"faults, seeds each", r.Faults}} {
+		reached := 0
+		for _, n := range g.counts {
+			if n > 0 {
+				reached++
+			}
+		}
+		s.line("%s: %d of %d reached", g.title, reached, len(g.counts))
+		for _, name := range slices.Sorted(maps.Keys(g.counts)) {
+			s.line("  %-40s %d", name, g.counts[name])
+		}
+	}
+	total := 0
+	for _, n := range r.Mutators {
+		total += n
+	}
+	s.line("mutators: %d distinct, %d mutations (all names: --json)", len(r.Mutators), total)
+	s.line("real cryptography in %d of %d seeds; invalid tags presented/refused: ideal %d/%d, real %d/%d", r.RealCryptoSeeds, r.Seeds,
+		r.InvalidTags.Ideal.Presented, r.InvalidTags.Ideal.Refused, r.InvalidTags.Real.Presented, r.InvalidTags.Real.Refused)
 }
 
 func (s *session) simReplay() *cobra.Command {

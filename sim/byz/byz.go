@@ -38,8 +38,16 @@ type Env struct {
 
 	// Sign signs m anew as this replica, whoever it names.
 	Sign func(m protocol.Signed) protocol.Message
+	// SignAs signs m with the key of a faulty replica; for any other it signs as this one.
+	SignAs func(id bft.ReplicaID, m protocol.Signed) protocol.Message
+	// Accomplice signs q if its client is faulty, and reports whether it is.
+	Accomplice func(q *wire.Request) bool
 	// Send puts a parcel on this replica's own link, around the strategy.
 	Send func(p Parcel)
+	// SendAs puts a parcel on the link of a faulty replica that conspires.
+	SendAs func(from bft.ReplicaID, p Parcel)
+	// Reached counts a mutator by its name.
+	Reached func(name string)
 }
 
 // primary is the primary of a view, computed here and not asked from the replica.

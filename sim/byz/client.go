@@ -79,7 +79,7 @@ func newReplay(*rng.Source) ClientStrategy { return &replay{} }
 // Outgoing sends q and something old.
 func (s *replay) Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Request) {
 	pass(e, to, k, q)
-	s.kept = keep(e.Rand, s.kept, *q)
+	s.kept = keep(e.Rand, s.kept, *q, keptMax)
 	for range 2 {
 		old := s.kept[e.Rand.Intn(len(s.kept))]
 		kind := [...]wire.Kind{wire.KindRequest, wire.KindRetry}[e.Rand.Intn(2)]

@@ -2,7 +2,6 @@ package byz
 
 import (
 	"github.com/themis-bft/themis/bft"
-	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/sim/rng"
 	"github.com/themis-bft/themis/wire"
 )
@@ -15,8 +14,12 @@ type kinds struct {
 
 func drawKinds(r *rng.Source) kinds {
 	k := kinds{rate: 20 << r.Intn(6), mask: r.Uint64() | r.Uint64()}
-	if r.Intn(4) == 0 {
-		k.mask = 1 << (uint(wire.KindProtocol) + uint(r.Intn(9))) // one kind only
+	if r.Intn(3) == 0 { // one kind only, of the host or of the protocol
+		kind := uint(wire.KindRelay) + uint(r.Intn(5+9))
+		if kind > uint(wire.KindStateItem) {
+			kind += uint(wire.KindProtocol) - uint(wire.KindStateItem) - 1
+		}
+		k.mask = 1 << kind
 	}
 	return k
 }
@@ -44,6 +47,14 @@ func (s *mutate) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 		p = s.memory.change(e, p)
 	}
 	emit(p)
+}
+
+// Reply returns r, now and then changed.
+func (s *mutate) Reply(e *Env, r wire.Reply) *wire.Reply {
+	if s.on.mask&(1<<wire.KindReply) != 0 && e.Rand.PerMille(s.on.rate) {
+		r = s.memory.changeReply(e, r)
+	}
+	return &r
 }
 
 // split changes what a fixed part of the receivers gets: to them the replica tells one story,
@@ -168,12 +179,4 @@ func (s *garbage) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 		}
 	}
 	emit(p)
-}
-
-// resign gives m the signature of this replica where it carries one.
-func resign(e *Env, m protocol.Message) protocol.Message {
-	if s, ok := m.(protocol.Signed); ok {
-		return e.Sign(s)
-	}
-	return m
 }

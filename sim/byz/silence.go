@@ -75,8 +75,8 @@ func newSelective(r *rng.Source) Strategy { return &selective{clients: r.Intn(2)
 func (s *selective) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 	if !s.drawn {
 		s.drawn = true
-		for s.starved.Len() < e.Membership.F {
-			s.starved = s.starved.With(bft.ReplicaID(e.Rand.Intn(e.Membership.N()))).Without(e.Self)
+		for s.starved.Len() < min(e.Membership.F, e.Membership.N()-e.Faulty.Len()) { // correct ones, for ever
+			s.starved = s.starved.With(bft.ReplicaID(e.Rand.Intn(e.Membership.N()))) &^ e.Faulty
 		}
 	}
 	if !s.starved.Has(p.To) {
@@ -112,7 +112,9 @@ type slowPrimary struct {
 	part int64 // per mille of patience
 }
 
-func newSlowPrimary(r *rng.Source) Strategy { return &slowPrimary{part: r.Between(100, 950)} }
+func newSlowPrimary(r *rng.Source) Strategy {
+	return &slowPrimary{part: [...]int64{100, 500, 900, r.Between(100, 990), 1100}[r.Intn(5)]}
+}
 
 // Outgoing delays proposals.
 func (s *slowPrimary) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
