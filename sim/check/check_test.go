@@ -281,3 +281,23 @@ func TestComplaintsAreBounded(t *testing.T) {
 		t.Fatalf("%d complaints are kept", len(o.Violations()))
 	}
 }
+
+// TestFarViews: more than f liars may drive the view up by 2^40; a decision there is checked
+// against the views that voted, not against all that might have.
+func TestFarViews(t *testing.T) {
+	o := New(Config{N: 4, F: 1, Faulty: 2, SafetyOnly: true})
+	const far = bft.View(1) << 60
+	body := wire.AppendBody(nil, 1, nil)
+	d := wire.BodyDigest(body)
+	for r := range bft.ReplicaID(2) {
+		o.Durable(r, Vote{Kind: VoteCommit, View: far - 1, Seq: 1, Digest: d})
+	}
+	o.decidedOnQuorum(0, 1, far, d)
+	if o.Failed() {
+		t.Errorf("a decision by two honest votes and two liars is refused: %v", o.Violations())
+	}
+	o.decidedOnQuorum(0, 2, far, d)
+	if !o.Failed() {
+		t.Error("a decision by liars alone passes")
+	}
+}

@@ -55,6 +55,7 @@ type voteBook struct {
 	bySlot   map[bft.SeqNum][]preparedIn // the same by slot
 	chosen   map[bft.SeqNum]place
 	backing  map[Vote]bft.ReplicaSet // honest replicas that cast a vote
+	commits  map[Vote][]bft.View     // by slot and digest: the views of the COMMITs among them
 }
 
 type preparedIn struct {
@@ -66,7 +67,7 @@ func newVoteBook() voteBook {
 	return voteBook{
 		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest),
 		prepared: make(map[place]bft.Digest), bySlot: make(map[bft.SeqNum][]preparedIn),
-		chosen: make(map[bft.SeqNum]place), backing: make(map[Vote]bft.ReplicaSet),
+		chosen: make(map[bft.SeqNum]place), backing: make(map[Vote]bft.ReplicaSet), commits: make(map[Vote][]bft.View),
 	}
 }
 
@@ -81,12 +82,21 @@ func (o *Oracle) Cast(r bft.ReplicaID, v Vote) {
 		return
 	}
 	o.votes.cast[key] = v.Digest
-	o.votes.backing[v] = o.votes.backing[v].With(r)
+	o.votes.back(r, v)
 	if v.Kind == VoteCommit {
 		o.Prepared(r, v.View, v.Seq, v.Digest)
 		o.backed(r, "prepares", Vote{Kind: VotePrepare, View: v.View, Seq: v.Seq, Digest: v.Digest},
 			Vote{Kind: VoteProposal, View: v.View, Seq: v.Seq, Digest: v.Digest})
 	}
+}
+
+// back enters an honest vote.
+func (b *voteBook) back(r bft.ReplicaID, v Vote) {
+	if v.Kind == VoteCommit && b.backing[v] == 0 {
+		key := Vote{Seq: v.Seq, Digest: v.Digest}
+		b.commits[key] = append(b.commits[key], v.View)
+	}
+	b.backing[v] = b.backing[v].With(r)
 }
 
 // backed checks that honest replicas which cast one of the given votes, and all faulty ones,
@@ -104,8 +114,8 @@ func (o *Oracle) backed(r bft.ReplicaID, what string, votes ...Vote) {
 
 // decidedOnQuorum checks that some view has a quorum of COMMITs for a decision (S7q).
 func (o *Oracle) decidedOnQuorum(r bft.ReplicaID, seq bft.SeqNum, view bft.View, digest bft.Digest) {
-	for v := bft.View(0); v <= view; v++ {
-		if o.votes.backing[Vote{Kind: VoteCommit, View: v, Seq: seq, Digest: digest}].Len()+o.cfg.Faulty >= o.cfg.quorum() {
+	for _, v := range o.votes.commits[Vote{Seq: seq, Digest: digest}] { // liars may have driven views to 2^40
+		if v <= view && o.votes.backing[Vote{Kind: VoteCommit, View: v, Seq: seq, Digest: digest}].Len()+o.cfg.Faulty >= o.cfg.quorum() {
 			return
 		}
 	}
@@ -115,7 +125,7 @@ func (o *Oracle) decidedOnQuorum(r bft.ReplicaID, seq bft.SeqNum, view bft.View,
 // Durable says that r's log holds the record of a vote and was synced: r may count its own
 // vote from then on, also when a crash kept the message from leaving.
 func (o *Oracle) Durable(r bft.ReplicaID, v Vote) {
-	o.votes.backing[v] = o.votes.backing[v].With(r)
+	o.votes.back(r, v)
 	o.votes.durable[ballot{replica: r, kind: v.Kind, view: v.View, seq: v.Seq}] = v.Digest
 }
 
