@@ -22,7 +22,7 @@ type box struct {
 	executor *exec.Executor
 	out      host.Output
 	done     exec.Output
-	replies  map[uint64]int // to the number of the operation
+	replies  map[uint64]int // with a result, to the number of the operation
 	dead     bool
 }
 
@@ -35,6 +35,7 @@ type cluster struct {
 	boxes []*box
 	now   bft.Duration
 	queue []frame
+	lose  func(frame) bool // nil: nothing is lost
 }
 
 type frame struct {
@@ -98,7 +99,9 @@ func (c *cluster) meet(b *box) {
 			}
 		}
 		for _, r := range b.done.Replies {
-			b.replies[r.Number]++
+			if r.Status == wire.StatusOK {
+				b.replies[r.Number]++
+			}
 		}
 		for _, held := range b.done.Checkpoints {
 			b.node.Handle(c.at(), host.Checkpoint{Held: held}, &b.out)
@@ -132,6 +135,9 @@ func (c *cluster) run(what string, until func() bool) {
 		for len(c.queue) > 0 {
 			f := c.queue[0]
 			c.queue = c.queue[1:]
+			if c.lose != nil && c.lose(f) {
+				continue
+			}
 			if b := c.boxes[f.to]; !b.dead && !c.boxes[f.from].dead {
 				b.node.Handle(c.at(), b.verifier.Peer(f.from, f.kind, f.payload, c.at().Wall), &b.out)
 				c.meet(b)
@@ -158,7 +164,11 @@ func (c *cluster) tick(b *box) {
 
 // client sends an envelope to replicas.
 func (c *cluster) client(kind wire.Kind, session, number uint64, to ...bft.ReplicaID) {
-	id := bft.ClientID{1}
+	c.clientOf(bft.ClientID{1}, kind, session, number, to...)
+}
+
+// clientOf does so in the name of a client.
+func (c *cluster) clientOf(id bft.ClientID, kind wire.Kind, session, number uint64, to ...bft.ReplicaID) {
 	r := wire.Request{Client: id, Session: session, First: number, Answer: bft.AllReplicas(4), Ops: [][]byte{counter.Add(1)}}
 	if session == 0 {
 		r.Flags, r.Ops = wire.FlagOpen, [][]byte{{}}
