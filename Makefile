@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 LDFLAGS := -s -w
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test race sim fuzz mutants golden lint bench ci clean cross narrow
+.PHONY: help build demo test race sim twins fuzz mutants golden lint bench ci clean cross narrow
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ race: ## the tests under the race detector (needs a C compiler)
 
 sim: build ## SEEDS fresh simulator seeds from SEED on
 	@$(BIN)/themis sim run --protocol pbft --replicas 4 --seeds $(SEED)-$$(( $(SEED) + $(SEEDS) - 1 ))
+
+twins: build ## all schedules of 4 replicas with each identity twice (long: 2 million runs)
+	@$(BIN)/themis sim twins --replicas 4 --twin all
 
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)

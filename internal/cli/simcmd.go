@@ -18,7 +18,7 @@ import (
 )
 
 func (s *session) simCommand() *cobra.Command {
-	return s.group("sim", "Run whole clusters in a simulated world, from a seed", s.simRun(), s.simReplay(), s.simList())
+	return s.group("sim", "Run whole clusters in a simulated world, from a seed", s.simRun(), s.simReplay(), s.simTwins(), s.simList())
 }
 
 // simFlags are the flags that a run and its replay share.

@@ -38,6 +38,8 @@ var allowed = map[string]string{
 	"sim > sim/rng":                   "the simulator's own rooms",
 	"sim/byz > sim/rng":               "the simulator's own rooms",
 	"sim/check > sim/rng":             "the simulator's own rooms",
+	"sim/twins > sim/check":           "the simulator's own rooms",
+	"sim/twins > sim/rng":             "the simulator's own rooms",
 }
 
 // levelOf returns the level of a package, -1 if it stands nowhere.
