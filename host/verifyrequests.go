@@ -67,6 +67,9 @@ func (v *Verifier) verifyEach(reqs []wire.Request, ok []bool) bool {
 	for j, i := range unknown {
 		if good[j] {
 			ok[i] = true
+			if mutant.On("verify-nothing-remembered") {
+				continue
+			}
 			v.verified.add(keys[i])
 		}
 	}

@@ -38,6 +38,7 @@ func (w *world) result() Result {
 		var ends []check.Ends
 		for _, r := range w.replicas {
 			if !r.faulty() && !w.safetyOnly() {
+				w.oracle.Works(r.id, r.checks.clients)
 				ends = append(ends, check.Ends{Replica: r.id, Executed: r.exec.Executed(), State: r.machine.state()})
 			}
 		}

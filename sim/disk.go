@@ -152,7 +152,8 @@ func (r *replica) start() {
 	r.log = log
 	records := r.records()
 	r.w.watch.restarted(r, held, records)
-	r.verify = host.NewVerifier(&w.swarm.membership, w.codec, w.keys.verifier, 1024)
+	r.checks = &counter{Verifier: w.keys.verifier}
+	r.verify = host.NewVerifier(&w.swarm.membership, w.codec, r.checks, 1024)
 	at := r.at()
 	r.node = host.New(host.Options{
 		Protocol: protocol.Config{

@@ -21,6 +21,24 @@ type keyring struct {
 	refused  uint64 // tags that verifier refused
 }
 
+// counter is the verifier of one process, which counts the signatures of clients that it is given.
+type counter struct {
+	auth.Verifier
+	clients int
+}
+
+// VerifyClient counts one.
+func (c *counter) VerifyClient(id bft.ClientID, msg, sig []byte) bool {
+	c.clients++
+	return c.Verifier.VerifyClient(id, msg, sig)
+}
+
+// VerifyClients counts all.
+func (c *counter) VerifyClients(items []auth.Item, ok []bool) bool {
+	c.clients += len(items)
+	return c.Verifier.VerifyClients(items, ok)
+}
+
 // newKeyring makes keys: Ed25519 ones in some runs, ideal ones in the others.
 func newKeyring(s *swarm, clients int, r *rng.Source) *keyring {
 	if s.realKeys {

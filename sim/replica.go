@@ -34,6 +34,7 @@ type replica struct {
 	invariants invariants // of the protocol, if it has some
 
 	verify  *host.Verifier
+	checks  *counter
 	out     host.Output
 	replies exec.Output
 

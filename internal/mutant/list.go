@@ -12,6 +12,7 @@ var List = []Mutant{
 	{"verify-digest-not-recomputed", "a batch has the digest that was computed here", "host"},
 	{"verify-request-signature-skipped", "every request of a batch is authentic", "host"},
 	{"verify-cache-keyed-by-number", "a verification is remembered for the very bytes, signature included", "host"},
+	{"verify-nothing-remembered", "a request is verified once", "sim"},
 	{"verify-link-not-compared", "a client sends its own requests only", "host"},
 	{"verify-strangers-admitted", "every client of a batch is admitted", "host"},
 	{"verify-time-unchecked", "proposed time is near the own clock", "host"},

@@ -8,7 +8,8 @@
 //	   back, e views follow from their sets, f no two votes, g no vote before its sync, q nothing
 //	   on less than a quorum, w no vote outside the window
 //	I invariants of a protocol's own state      client: what a session reports
-//	L1 progress after healing   L2 no needless view change   V1 the run did something
+//	L1 progress after healing   L2 no needless view change   M2 no needless work
+//	V1 the run did something
 //
 // An Oracle owns the record of one simulated run. The simulator calls it from its goroutine
 // for every observation; it never influences the run, never looks into a replica, and
@@ -26,7 +27,7 @@ import (
 // names are the checkers, in the order of the list above; the tests hold it against the code.
 var names = []string{
 	"S1", "S2", "S3", "S4", "S5", "S6", "S7a", "S7b", "S7c", "S7d", "S7e", "S7f", "S7g", "S7q", "S7w", "S9",
-	"I", "linear", "client", "L1", "L2", "V1",
+	"I", "linear", "client", "L1", "L2", "M2", "V1",
 }
 
 // Names lists every checker, also those that complain from the simulator itself: "client" for a

@@ -60,6 +60,7 @@ func good(o *Oracle) {
 	o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 60, true)
 	o.Stays(0, 3, 3)
 	o.Busy("storm", 5, 1)
+	o.Works(0, 9)
 	for r := range bft.ReplicaID(3) {
 		o.Cast(r, Vote{Kind: VoteViewChange, View: 1, Digest: digest(byte(r))})
 	}
@@ -192,6 +193,7 @@ func ofHistories() []canary {
 		{"a late answer", "L1", func(o *Oracle) { o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 121, true) }},
 		{"no answer", "L1", func(o *Oracle) { o.Completes(Liveness{Healed: 10, Bound: 100}, bft.ClientID{1}, 20, 60, false) }},
 		{"a needless view change", "L2", func(o *Oracle) { o.Stays(0, 3, 4) }},
+		{"a signature verified again and again", "M2", func(o *Oracle) { o.Works(0, 10) }},
 		{"an empty phase", "V1", func(o *Oracle) { o.Busy("storm", 0, 1) }},
 		{"a read from the past", "linear", func(o *Oracle) {
 			o.Linearizable([]Operation{

@@ -28,6 +28,15 @@ func (o *Oracle) Stays(r bft.ReplicaID, settled, now bft.View) {
 	}
 }
 
+// Works checks M2 where nobody is faulty: a process that verified signatures of clients so many
+// times since it started verified none of them twice, but for a few that its memory gave up.
+func (o *Oracle) Works(r bft.ReplicaID, verified int) {
+	signed := len(o.clients.ledger)
+	if most := signed + signed/8 + 8; o.cfg.Faulty == 0 && len(o.clients.faulty) == 0 && verified > most {
+		o.Complain("M2", "%v verified %d signatures of clients, who signed %d requests", r, verified, signed)
+	}
+}
+
 // Busy checks V1: a phase in which nothing was executed shows nothing.
 func (o *Oracle) Busy(phase string, commits, least int) {
 	if commits < least {
