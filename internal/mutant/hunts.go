@@ -3,5 +3,13 @@ package mutant
 // Hunts are the options with which the simulator looks first for a mutant that its ordinary swarm
 // meets too seldom: what the rule defends against must happen.
 var Hunts = map[string]string{
-	"pbft-any-primary": "--replicas 4 --byzantine 1 --strategy usurp",
+	"pbft-any-primary":         "--replicas 4 --byzantine 1 --strategy usurp",
+	"pbft-signature-unchecked": "--replicas 4 --byzantine 1 --strategy false-new-view",
+	"pbft-null-weak":           "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a1-same-view":        "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a1-weak":             "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a2-weak":             "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-base-unproven":       "--replicas 4 --byzantine 1 --strategy forged-proofs",
+	"pbft-proof-small":         "--replicas 4 --byzantine 1 --strategy forged-proofs",
+	"pbft-view-from-status":    "--replicas 4 --byzantine 1 --strategy false-status",
 }

@@ -170,13 +170,15 @@ func (h *hunter) themis(name string, args []string) (report, error) {
 	if err != nil {
 		return rep, err
 	}
-	cmd := exec.Command(bin, args...)
+	ctx, cancel := context.WithTimeout(context.Background(), h.limit+testLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = append(os.Environ(), "THEMIS_MUTANT="+name)
 	var out, text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &text
 	err = cmd.Run()
 	if bad := json.Unmarshal(out.Bytes(), &rep); bad != nil {
-		return rep, fmt.Errorf("%w: %s", errors.Join(err, bad), text.String())
+		return rep, fmt.Errorf("%w: %s", errors.Join(err, ctx.Err(), bad), text.String())
 	}
 	return rep, nil
 }

@@ -236,6 +236,23 @@ func complaints(t *testing.T, c canary, off ...string) (names []string) {
 	return names
 }
 
+// TestFarViewsCostNothing: a decision in a view far ahead is judged without looking at every view
+// before it (a replica that adopts views from STATUS made a run hang here).
+func TestFarViewsCostNothing(t *testing.T) {
+	o := New(Config{N: 4, F: 1})
+	o.Signed(&q)
+	for r := range bft.ReplicaID(3) {
+		o.Cast(r, Vote{Kind: VotePrepare, View: bft.ViewMax, Seq: 1, Digest: d})
+	}
+	for r := range bft.ReplicaID(3) {
+		o.Cast(r, Vote{Kind: VoteCommit, View: bft.ViewMax, Seq: 1, Digest: d})
+	}
+	o.Ordered(0, 1, bft.ViewMax, d, b)
+	if o.Failed() {
+		t.Fatal(o.Violations())
+	}
+}
+
 func TestSafetyOnlyIgnoresProgress(t *testing.T) {
 	o := New(Config{N: 4, F: 1, SafetyOnly: true})
 	o.Completes(Liveness{}, bft.ClientID{1}, 20, 60, false)
