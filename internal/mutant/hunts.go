@@ -3,13 +3,17 @@ package mutant
 // Hunts are the options with which the simulator looks first for a mutant that its ordinary swarm
 // meets too seldom: what the rule defends against must happen.
 var Hunts = map[string]string{
-	"pbft-any-primary":         "--replicas 4 --byzantine 1 --strategy usurp",
-	"pbft-signature-unchecked": "--replicas 4 --byzantine 1 --strategy false-new-view",
-	"pbft-null-weak":           "--replicas 4 --byzantine 1 --strategy false-claims",
-	"pbft-a1-same-view":        "--replicas 4 --byzantine 1 --strategy false-claims",
-	"pbft-a1-weak":             "--replicas 4 --byzantine 1 --strategy false-claims",
-	"pbft-a2-weak":             "--replicas 4 --byzantine 1 --strategy false-claims",
-	"pbft-base-unproven":       "--replicas 4 --byzantine 1 --strategy forged-proofs",
-	"pbft-proof-small":         "--replicas 4 --byzantine 1 --strategy forged-proofs",
-	"pbft-view-from-status":    "--replicas 4 --byzantine 1 --strategy false-status",
+	"pbft-any-primary":           "--replicas 4 --byzantine 1 --strategy usurp",
+	"pbft-signature-unchecked":   "--replicas 4 --byzantine 1 --strategy false-new-view",
+	"pbft-null-weak":             "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a1-same-view":          "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a1-weak":               "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-a2-weak":               "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-base-unproven":         "--replicas 4 --byzantine 1 --strategy forged-proofs",
+	"pbft-proof-small":           "--replicas 4 --byzantine 1 --strategy forged-proofs",
+	"pbft-proof-repeats":         "--replicas 4 --byzantine 1 --strategy forged-proofs",
+	"pbft-set-repeats":           "--replicas 4 --byzantine 1 --strategy self-crowned",
+	"pbft-new-view-by-anyone":    "--replicas 4 --byzantine 1 --strategy self-crowned",
+	"pbft-claims-of-later-views": "--replicas 4 --byzantine 1 --strategy false-claims",
+	"pbft-view-from-status":      "--replicas 4 --byzantine 1 --strategy false-status",
 }

@@ -59,7 +59,7 @@ func (s *forgedProofs) forge(e *Env) pbft.Stable {
 	}
 	e.Rand.Fill(st.Digest[:])
 	own := e.Sign(&pbft.Checkpoint{Seq: st.Seq, Digest: st.Digest, Replica: e.Self}).(*pbft.Checkpoint)
-	members := [...]int{1, e.Membership.F, e.Membership.N()}[e.Rand.Intn(3)]
+	members := [...]int{1, e.Membership.F, e.quorum(), e.Membership.N()}[e.Rand.Intn(4)]
 	same := e.Rand.Intn(2) == 0
 	for i := range members {
 		id := bft.ReplicaID(i)

@@ -74,7 +74,7 @@ func (s *falseClaims) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
 
 func (s *falseClaims) lie(e *Env, vc *pbft.ViewChange) protocol.Message {
 	c := e.copyOf(vc).(*pbft.ViewChange)
-	switch e.Rand.Intn(6) {
+	switch e.Rand.Intn(7) {
 	case 0:
 		c.P = nil
 	case 1:
@@ -92,6 +92,10 @@ func (s *falseClaims) lie(e *Env, vc *pbft.ViewChange) protocol.Message {
 		}
 		for i := range c.Q {
 			c.Q[i].View = c.View - 1
+		}
+	case 5: // in a view that is still to come
+		for i := range c.Q {
+			c.Q[i].View = c.View + bft.View(i%2)
 		}
 	case 4: // another digest
 		for i := range c.P {

@@ -159,6 +159,11 @@ func ofClients() []canary {
 			e.Set[2].Digest = digest(9)
 			o.Enters(1, e)
 		}},
+		{"a view entered on a claim of a later view", "S7e", func(o *Oracle) {
+			e := entered(d)
+			e.Set[0].P = []Claimed{{Seq: 1, Digest: d, View: 1}}
+			o.Enters(1, e)
+		}},
 		{"a view entered with a view change of nobody", "S7e", func(o *Oracle) {
 			e := entered(d)
 			e.Set[2].Replica = 3

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/themis-bft/themis/bft"
 )
@@ -48,6 +49,11 @@ func (o *Oracle) Enters(r bft.ReplicaID, e Entered) {
 		said, ever := o.votes.cast[ballot{replica: l.Replica, kind: VoteViewChange, view: l.View}]
 		if !o.cfg.Liars.Has(l.Replica) && (!ever || said != l.Digest) {
 			o.Complain("S7e", "%v enters view %d with a view change that %v never sent", r, e.View, l.Replica)
+		}
+		for _, c := range slices.Concat(l.P, l.Q) {
+			if c.View >= e.View || c.Seq <= l.Base || o.cfg.Window > 0 && c.Seq > l.Base+o.cfg.Window {
+				o.Complain("S7e", "%v enters view %d on a claim of %v above %d for slot %d in view %d", r, e.View, l.Replica, l.Base, c.Seq, c.View)
+			}
 		}
 		start = max(start, l.Base)
 		for _, c := range l.P {

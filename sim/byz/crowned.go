@@ -1,0 +1,65 @@
+package byz
+
+import (
+	"slices"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/protocol/pbft"
+	"github.com/themis-bft/themis/sim/rng"
+)
+
+// selfCrowned starts views of which it is not the primary, with sets that it overheard; or, if
+// it is, sooner than a quorum has asked for them, naming one VIEW-CHANGE several times.
+type selfCrowned struct {
+	Honest
+	repeats bool
+	heard   map[bft.View][]*pbft.ViewChange
+	done    map[bft.View]bool
+}
+
+func newSelfCrowned(r *rng.Source) Strategy {
+	return &selfCrowned{repeats: r.Intn(2) == 0, heard: make(map[bft.View][]*pbft.ViewChange), done: make(map[bft.View]bool)}
+}
+
+// Outgoing notes own VIEW-CHANGEs.
+func (s *selfCrowned) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
+	if vc, ok := p.Msg.(*pbft.ViewChange); ok {
+		s.note(e, vc)
+	}
+	emit(p)
+}
+
+// Observe notes those of others.
+func (s *selfCrowned) Observe(e *Env, _, _ bft.ReplicaID, m protocol.Message) {
+	if vc, ok := m.(*pbft.ViewChange); ok {
+		s.note(e, vc)
+	}
+}
+
+func (s *selfCrowned) note(e *Env, vc *pbft.ViewChange) {
+	set := s.heard[vc.View]
+	if s.done[vc.View] || len(vc.Sig) == 0 ||
+		slices.ContainsFunc(set, func(o *pbft.ViewChange) bool { return o.Replica == vc.Replica }) {
+		return
+	}
+	set = append(set, vc)
+	s.heard[vc.View] = set
+	if s.repeats {
+		set = nil
+		for range e.quorum() {
+			set = append(set, vc)
+		}
+	}
+	if s.repeats != (e.primary(vc.View) == e.Self) || len(set) < e.quorum() {
+		return
+	}
+	slices.SortFunc(set, func(a, b *pbft.ViewChange) int { return int(a.Replica) - int(b.Replica) })
+	start, choices, ok := e.follows(set)
+	if !ok {
+		return
+	}
+	s.done[vc.View] = true
+	delete(s.heard, vc.View)
+	e.broadcast(e.Sign(&pbft.NewView{View: vc.View, Replica: e.Self, Set: set, Start: start, Choices: choices}))
+}
