@@ -46,7 +46,7 @@ type call struct {
 	scan     bool
 }
 
-func (w *world) makeClients(r *rng.Source) {
+func (w *world) makeClients(o Options, r *rng.Source) {
 	s := &w.swarm
 	for i := range s.clients + s.faultyClients {
 		c := &simClient{
@@ -57,7 +57,7 @@ func (w *world) makeClients(r *rng.Source) {
 			Window: max(s.outstanding, s.bundle), Bundle: s.bundle,
 		})
 		if i >= s.clients {
-			e := byz.ClientTable[c.rand.Intn(len(byz.ClientTable))]
+			e := c.draw(o)
 			w.chart.note("client %d is faulty: %s", i, e.Name)
 			w.met.strategy(e.Name)
 			c.faulty = e.Make(c.rand)
@@ -69,6 +69,24 @@ func (w *world) makeClients(r *rng.Source) {
 			w.queue.push(event{at: w.net.latency(), what: clientLink, from: int32(id), to: int32(c.end)})
 		}
 	}
+}
+
+// draw draws what a faulty client does, of what the options leave.
+func (c *simClient) draw(o Options) byz.ClientEntry {
+	var choices []byz.ClientEntry
+	for _, e := range byz.ClientTable {
+		if contains(o.Strategies, e.Name) {
+			choices = append(choices, e)
+		}
+	}
+	if len(choices) == 0 {
+		choices = byz.ClientTable
+	}
+	e := choices[c.rand.Intn(len(choices))]
+	if o.client != nil {
+		e.Make = func(*rng.Source) byz.ClientStrategy { return o.client }
+	}
+	return e
 }
 
 // sign signs what a faulty client makes and enters it into the ledger.
@@ -105,6 +123,9 @@ func (c *simClient) reply(from bft.ReplicaID, payload []byte) {
 		return
 	}
 	r.Client = c.id
+	if h, ok := c.faulty.(byz.ReplyHearer); ok && !h.HearsReply(c.env, from, &r) {
+		return
+	}
 	c.session.Reply(from, r, c.w.now, &c.out)
 	c.meet()
 }

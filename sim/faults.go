@@ -23,12 +23,20 @@ const (
 	faultPause
 	faultSlowSync
 	faultClock
+	faultRing
+	faultBridge
+	faultOneWayPairs
+	faultPauseF
+	faultRestartStorm
+	faultClockFar
+	faultHour // one seed in hourEvery
 	faultCount
 )
 
 var faultNames = [faultCount]string{
 	"loss", "duplication", "reordering", "slow-network", "partition", "one-way-partition", "isolation", "link-reset",
 	"power-cut", "kill", "power-cut-of-all", "pause", "slow-sync", "clock-jump",
+	"ring-partition", "bridge-partition", "one-way-pairs", "pause-of-f", "restart-storm", "clock-far", "partition-of-an-hour",
 }
 
 // String is the name of the fault.
@@ -39,6 +47,7 @@ type faultPlan struct {
 	w      *world
 	rand   *rng.Source
 	storm  bool
+	clock  bool // some clock is far out
 	active []*undo
 }
 
@@ -50,6 +59,10 @@ type undo struct {
 
 func (p *faultPlan) begin() {
 	p.storm = true
+	if p.w.swarm.faults[faultHour] {
+		p.hour()
+		return
+	}
 	p.schedule()
 }
 
@@ -135,6 +148,10 @@ func (p *faultPlan) start(f fault) {
 				w.reset(a, b, bft.Duration(p.rand.Between(1, span/4)))
 			}
 		}
+	case faultRing, faultBridge, faultOneWayPairs:
+		p.shape(f, span)
+	case faultPauseF, faultRestartStorm, faultClockFar:
+		p.many(f, span)
 	default:
 		p.process(f, span)
 	}
@@ -163,15 +180,7 @@ func (p *faultPlan) process(f fault, span int64) {
 		if !r.alive || r.paused {
 			return
 		}
-		w.chart.note("%v pauses", r.id)
-		r.pause()
-		life := r.life
-		p.lasts(span, func() {
-			if r.life == life {
-				w.chart.note("%v goes on", r.id)
-				r.resume()
-			}
-		})
+		p.pause(r, span)
 	case faultSlowSync:
 		r.slowSync = p.rand.Between(int64(w.swarm.patience)/20, int64(w.swarm.patience))
 		p.lasts(span*2, func() { r.slowSync = 0 })

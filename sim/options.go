@@ -12,14 +12,29 @@ type Options struct {
 	From, To  uint64 // seeds, both included
 	Byzantine int    // faulty replicas; -1 draws 0 … f for each seed
 	Jobs      int    // goroutines; at least one
-	// Strategies restricts what faulty replicas do, for tests; nil draws from byz.Table.
+	// Strategies restricts what faulty replicas and clients do; nil draws from the tables of byz.
 	Strategies []string
+	client     byz.ClientStrategy // what a faulty client does, in tests
 	// First ends a campaign at the first seed, in their order, that fails; Enough ends it when it
 	// reports true. Either way Report.Seeds says how many seeds were run.
 	First  bool
 	Enough func() bool
 	// Without switches checkers off by name (check.Names), to show what only they see.
 	Without []string
+}
+
+// liesReplicas reports whether Strategies names some of replicas; liesClients of clients.
+func (o *Options) liesReplicas() bool { return o.names(byz.Names()) }
+
+func (o *Options) liesClients() bool { return o.client != nil || o.names(byz.ClientNames()) }
+
+func (o *Options) names(of []string) bool {
+	for _, name := range o.Strategies {
+		if contains(of, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Failure is one complaint of a checker.

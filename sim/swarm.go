@@ -8,6 +8,7 @@ import (
 // swarm is what a seed draws before anything happens.
 type swarm struct {
 	n, f       int
+	eventsMax  uint64
 	faulty     bft.ReplicaSet
 	cabal      bool // all faulty replicas follow one strategy
 	realKeys   bool // Ed25519 instead of ideal tags
@@ -42,9 +43,9 @@ type swarm struct {
 
 // draw makes the swarm of a seed. Windows and checkpoint intervals are small, so that their
 // edges come within seconds.
-func draw(r *rng.Source, o Options) swarm {
+func draw(r *rng.Source, o Options, seed uint64) swarm {
 	n := o.Replicas
-	s := swarm{n: n, f: faultsOf(n)}
+	s := swarm{n: n, f: faultsOf(n), eventsMax: eventsMax}
 	count := o.Byzantine
 	if count < 0 {
 		count = r.Intn(s.f + 1)
@@ -63,6 +64,10 @@ func draw(r *rng.Source, o Options) swarm {
 	s.drawTimes(r)
 	s.drawWork(r)
 	s.drawFaults(r)
+	if o.liesClients() {
+		s.faultyClients = 1
+	}
+	s.drawMisfortunes(r.Fork(1), seed)
 	return s
 }
 
@@ -100,7 +105,7 @@ func (s *swarm) drawTimes(r *rng.Source) {
 
 func (s *swarm) drawWork(r *rng.Source) {
 	s.clients = int(r.Between(1, 4))
-	if r.PerMille(250) {
+	if r.PerMille(350) {
 		s.faultyClients = 1
 	}
 	s.outstanding = int(r.Between(1, 8))
@@ -118,11 +123,24 @@ func (s *swarm) drawWork(r *rng.Source) {
 }
 
 func (s *swarm) drawFaults(r *rng.Source) {
-	for f := range faultCount {
+	for f := range faultRing {
 		s.faults[f] = r.Intn(3) == 0
 	}
 	s.faultPause = r.Between(50, 500) * int64(bft.Millisecond)
 	s.stormLimit = bft.Duration(r.Between(1500, 6000)) * bft.Millisecond
 	s.loss = 10 << r.Intn(5)
 	s.duplicate = 10 << r.Intn(5)
+}
+
+// drawMisfortunes draws the faults that make a run long or costly: fewer seeds have them.
+func (s *swarm) drawMisfortunes(r *rng.Source, seed uint64) {
+	for f := faultRing; f < faultHour; f++ {
+		s.faults[f] = r.Intn(8) == 0
+	}
+	if seed%hourEvery == hourEvery/2 {
+		s.faults = [faultCount]bool{faultHour: true}
+		s.stormLimit = 3605 * bft.Second
+		s.eventsMax *= 20
+		s.faultyClients, s.resend = 0, max(s.resend, s.patience) // an hour of their noise costs seconds
+	}
 }

@@ -54,7 +54,7 @@ func newWorld(o Options, seed uint64, c *chart) (*world, error) {
 	r := rng.New(seed)
 	w := &world{seed: seed, family: fam, dialect: dia, n: o.Replicas, chart: c}
 	c.bind(w)
-	w.swarm = draw(r.Fork(1), o)
+	w.swarm = draw(r.Fork(1), o, seed)
 	s := &w.swarm
 	w.keys = newKeyring(s, s.clients+s.faultyClients, r.Fork(2))
 	w.codec = fam.Codec(&s.membership)
@@ -67,7 +67,7 @@ func newWorld(o Options, seed uint64, c *chart) (*world, error) {
 	w.workload = newWorkload(w, r.Fork(4))
 	w.faults = &faultPlan{w: w, rand: r.Fork(5)}
 	w.stages = &stages{w: w, rand: r.Fork(6)}
-	w.makeClients(r.Fork(7))
+	w.makeClients(o, r.Fork(7))
 	w.makeReplicas(o, r.Fork(8))
 	w.stages.begin()
 	return w, nil
@@ -100,10 +100,10 @@ func (w *world) makeReplicas(o Options, r *rng.Source) {
 func (r *replica) lie(o Options, victim bft.ClientID) {
 	w := r.w
 	choices := byz.Table
-	if len(o.Strategies) > 0 || w.swarm.faulty.Len() > w.swarm.f {
+	if o.liesReplicas() || w.swarm.faulty.Len() > w.swarm.f {
 		choices = nil
 		for _, e := range byz.Table {
-			if len(o.Strategies) == 0 && (e.Conspires || r.rand.Intn(8) == 0) || contains(o.Strategies, e.Name) {
+			if !o.liesReplicas() && (e.Conspires || r.rand.Intn(8) == 0) || contains(o.Strategies, e.Name) {
 				choices = append(choices, e)
 			}
 		}
@@ -181,7 +181,7 @@ func (w *world) run() {
 		if !ok {
 			break
 		}
-		if w.events++; w.events > eventsMax {
+		if w.events++; w.events > w.swarm.eventsMax {
 			w.oracle.Complain("L1", "the run does not end: %d events, %d ms", w.events, w.now/bft.Millisecond)
 			break
 		}

@@ -20,6 +20,12 @@ type ClientStrategy interface {
 	Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Request)
 }
 
+// ReplyHearer is a ClientStrategy that sees every answer before the honest session does.
+type ReplyHearer interface {
+	// HearsReply reports whether the honest session gets to see r.
+	HearsReply(e *ClientEnv, from bft.ReplicaID, r *wire.Reply) bool
+}
+
 // ClientEntry is one faulty client of the table.
 type ClientEntry struct {
 	Name string
@@ -34,6 +40,12 @@ var ClientTable = []ClientEntry{
 	{Name: "client-forge", Does: "sends bad signatures and foreign names", Make: newForge},
 	{Name: "client-wild", Does: "uses numbers outside its window, false sessions and answer sets", Make: newWild},
 	{Name: "client-partial", Does: "sends to single backups only", Make: newPartial},
+	{Name: "client-big-mac", Does: "signs for some replicas and not for others", Make: newBigMAC},
+	{Name: "client-twin", Does: "runs in two processes under one identity", Make: newTwin},
+	{Name: "client-deaf", Does: "never reads an answer", Make: newDeaf},
+	{Name: "client-flood", Does: "sends as much as it may", Make: newFlood},
+	{Name: "client-answer-sets", Does: "asks for answers from nobody and from everybody at once", Make: newAnswerSets},
+	{Name: "client-backward", Does: "uses old numbers for new operations", Make: newBackward},
 }
 
 // ClientNames lists the strategies of faulty clients.

@@ -29,7 +29,11 @@ func (k kinds) hit(r *rng.Source, p Parcel) bool {
 	if p.Msg != nil {
 		kind = p.Msg.Kind()
 	}
-	return k.mask&(1<<(kind&63)) != 0 && r.PerMille(k.rate)
+	rate := k.rate
+	if kind == wire.KindStateWant || kind == wire.KindStateItem {
+		rate = max(rate, 400) // they are few
+	}
+	return k.mask&(1<<(kind&63)) != 0 && r.PerMille(rate)
 }
 
 // mutate changes one field of a message for each receiver separately.

@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol/pbft"
+	"github.com/themis-bft/themis/sim/byz"
+)
+
+// TestMutators: a campaign of liars that change fields meets far more than the least number of
+// mutators, in every scope and of every kind of message and frame that replicas exchange, with
+// real and with ideal cryptography, and in both invalid tags come and are refused.
+func TestMutators(t *testing.T) {
+	rep := smoke(t, Options{
+		Protocol: "pbft", Replicas: 4, Byzantine: 1, From: 1, To: 160, Jobs: 2,
+		Strategies: []string{"mutate", "split", "name-thief", "client-forge", "client-big-mac"},
+	})
+	kinds, scopes := map[string]int{}, map[string]int{}
+	for name, n := range rep.Mutators {
+		field, scope, ok := strings.Cut(name, "/")
+		kind, _, dotted := strings.Cut(field, ".")
+		if !ok || !dotted {
+			t.Errorf("mutator %q is not KIND.field/scope", name)
+		}
+		kinds[kind] += n
+		scopes[scope] += n
+	}
+	for _, kind := range []string{
+		"PRE-PREPARE", "BATCH", "PREPARE", "COMMIT", "STATUS", "CHECKPOINT", "VIEW-CHANGE", "NEW-VIEW", "DECIDED", "STABLE",
+		"RELAY", "FETCH", "BODY", "STATE-WANT", "STATE-ITEM", "REPLY",
+	} {
+		if kinds[kind] == 0 {
+			t.Errorf("no field of %s was changed: %v", kind, kinds)
+		}
+	}
+	for _, scope := range []string{"small", "omit", "any", "future", "drop", "repeat", "swap"} {
+		if scopes[scope] == 0 {
+			t.Errorf("no field was changed in scope %s: %v", scope, scopes)
+		}
+	}
+	if len(rep.Mutators) < 2*MutatorsMin {
+		t.Errorf("%d distinct mutators", len(rep.Mutators))
+	}
+	if rep.RealCryptoSeeds*20 < rep.Seeds {
+		t.Errorf("%d of %d seeds with real cryptography", rep.RealCryptoSeeds, rep.Seeds)
+	}
+	for mode, c := range map[string]TagCount{"ideal": rep.InvalidTags.Ideal, "real": rep.InvalidTags.Real} {
+		if c.Presented == 0 || c.Refused == 0 {
+			t.Errorf("%s: %d invalid tags came, %d were refused", mode, c.Presented, c.Refused)
+		}
+	}
+}
+
+// TestUnreached: a long campaign that never met a thing says so; a short or a chosen one need not.
+func TestUnreached(t *testing.T) {
+	full := func() Report {
+		rep := newReport()
+		rep.Seeds = UnreachedFrom
+		for _, counts := range []map[string]int{rep.Sometimes, rep.Strategies, rep.Faults} {
+			for name := range counts {
+				counts[name] = 1
+			}
+		}
+		for i := range MutatorsMin {
+			rep.Mutators[string(rune('A'+i))] = 1
+		}
+		return rep
+	}
+	rep := full()
+	if rep.close(&Options{Byzantine: -1}); len(rep.Unreached) > 0 {
+		t.Errorf("all was met, and yet %v", rep.Unreached)
+	}
+	spoil := func(rep *Report) {
+		rep.Sometimes[nullSlot.String()], rep.Strategies["rushing"], rep.Faults[faultHour.String()] = 0, 0, 0
+		delete(rep.Mutators, "A")
+	}
+	rep = full()
+	spoil(&rep)
+	rep.close(&Options{Byzantine: -1})
+	want := []string{"fault partition-of-an-hour", "mutators: 59 of at least 60", "sometimes null_slot", "strategy rushing"}
+	if !slices.Equal(rep.Unreached, want) {
+		t.Errorf("unreached %q, want %q", rep.Unreached, want)
+	}
+	for name, o := range map[string]Options{"liars": {Byzantine: 1}, "strategies": {Byzantine: -1, Strategies: []string{"mutate"}}} {
+		rep = full()
+		spoil(&rep)
+		if rep.close(&o); len(rep.Unreached) > 0 {
+			t.Errorf("%s were chosen, and yet %v", name, rep.Unreached)
+		}
+	}
+	rep = full()
+	spoil(&rep)
+	rep.Seeds--
+	if rep.close(&Options{Byzantine: -1}); len(rep.Unreached) > 0 {
+		t.Errorf("few seeds, and yet %v", rep.Unreached)
+	}
+}
+
+// TestBigMAC lets a client sign for every subset of four replicas and not for the rest.
+func TestBigMAC(t *testing.T) {
+	for bad := range bft.ReplicaSet(1 << 4) {
+		rep := smoke(t, Options{Protocol: "pbft", Replicas: 4, Byzantine: 0, From: 700 + uint64(bad), To: 700 + uint64(bad), Jobs: 1, client: byz.BigMAC(bad)})
+		if bad != 0 && rep.InvalidTags.Ideal.Refused+rep.InvalidTags.Real.Refused == 0 {
+			t.Errorf("no signature was refused when those for %04b did not hold", bad)
+		}
+	}
+}
+
+// TestHour cuts a cluster for an hour: afterwards it serves within the bound of any other run,
+// and it did not count views up all the while.
+func TestHour(t *testing.T) {
+	seed := uint64(hourEvery + hourEvery/2)
+	rep := smoke(t, Options{Protocol: "pbft", Replicas: 4, Byzantine: 0, From: seed, To: seed, Jobs: 1})
+	if rep.Faults[faultHour.String()] != 1 || rep.VirtualSeconds < 3600 {
+		t.Errorf("%v in %.0f s: no hour passed", rep.Faults, rep.VirtualSeconds)
+	}
+	if rep.ViewChanges > 100 {
+		t.Errorf("%d view changes in an hour without a quorum", rep.ViewChanges)
+	}
+}
+
+// TestFirstPrimariesFaulty: the primaries of the first f views lie, one after the other, and
+// act as one; requests are answered all the same (B13).
+func TestFirstPrimariesFaulty(t *testing.T) {
+	for _, s := range []string{"silent-primary", "chosen-set", "rushing", "brink", "false-new-view"} {
+		met := 0
+		for seed := uint64(1); seed <= 12; seed++ {
+			w, err := newWorld(Options{Protocol: "pbft", Replicas: 7, Byzantine: 2, Strategies: []string{s}}, seed, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w.swarm.faulty != 0b11 {
+				continue
+			}
+			met++
+			w.run()
+			for _, v := range w.result().Violations {
+				t.Errorf("%s seed %d: %s %s", s, seed, v.Checker, v.Detail)
+			}
+		}
+		if met == 0 {
+			t.Errorf("%s: no seed made the first two primaries faulty", s)
+		}
+	}
+}
+
+// TestPresents: the count of invalid tags tells a true signature from a false one.
+func TestPresents(t *testing.T) {
+	for _, seed := range []uint64{1, 2, 3, 20} {
+		w, err := newWorld(Options{Protocol: "pbft", Replicas: 4, Byzantine: 1}, seed, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := w.certify(2, &pbft.Checkpoint{Seq: w.swarm.membership.CheckpointEvery, Replica: 2})
+		w.presents(m)
+		if w.met.presented != 0 {
+			t.Error("a true signature counts as invalid")
+		}
+		w.presents(w.certify(1, &pbft.Checkpoint{Seq: 1, Replica: 2}))
+		w.presents(m.(*pbft.Checkpoint).WithSignature(nil))
+		w.presents(&pbft.Checkpoint{Seq: 1, Replica: 200})
+		if w.met.presented != 3 {
+			t.Errorf("%d of 3 invalid tags were counted", w.met.presented)
+		}
+	}
+}
