@@ -44,7 +44,7 @@ func (c *Core) persistView(out *protocol.Effects) {
 
 // boot restores what the log holds and starts.
 func (c *Core) boot(b protocol.Boot, out *protocol.Effects) {
-	c.committed = b.Executed
+	c.committed, c.loaded = b.Executed, b.Executed
 	c.bootCheckpoint(b)
 	low := bft.SeqNum(0)
 	if c.stable.Seq > c.every {

@@ -233,7 +233,7 @@ func (c *Core) onInstalled(n bft.SeqNum, d bft.Digest, out *protocol.Effects) {
 	if c.diverged {
 		c.forgetOwnCheckpoints()
 	}
-	c.committed, c.diverged = n, false
+	c.committed, c.loaded, c.diverged = n, n, false
 	c.assigned = max(c.assigned, n)
 	switch p := c.targetProof; {
 	case n == c.stable.Seq:

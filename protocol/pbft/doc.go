@@ -23,7 +23,7 @@
 //	I3  prepared means accepted in the same view with a quorum of votes
 //	I4  for every slot above stable, P is the claim of the latest view in which it prepared;
 //	    Q holds every digest accepted there, but for views below that of P
-//	I5  every digest in Q above stable, and every decided one kept, has its body here
+//	I5  every digest in Q above stable, and every decided one executed here, has its body here
 //	I6  slots are committed in order, without gaps, each once
 //	I7  an active view above 0 has its NEW-VIEW
 //	I8  what was decided above stable-K is kept and served to the slow

@@ -60,7 +60,7 @@ func (c *Core) checkSlot(n bft.SeqNum, s *slot) error {
 	if s.accepted && len(s.q) == 0 {
 		return fmt.Errorf("I4: accepted %s and Q is empty", s.digest)
 	}
-	if s.decided && n <= c.committed && !c.diverged {
+	if s.decided && n > c.loaded && n <= c.committed && !c.diverged {
 		if _, ok := c.bodyOf(s.decidedDigest); !ok {
 			return fmt.Errorf("I5: no body for %s, which was committed", s.decidedDigest)
 		}

@@ -45,6 +45,7 @@ type Core struct {
 
 	slots     *window.Ring[slot] // (stable-K, stable+L+K]; votes count up to stable+L
 	committed bft.SeqNum         // highest slot handed to execution
+	loaded    bft.SeqNum         // came as a state, from the disk or from peers: nothing up to it was executed from here
 	assigned  bft.SeqNum         // as primary: highest slot in use
 	asked     bool               // a Propose is outstanding
 	flying    bool               // the timer of slots in flight runs
