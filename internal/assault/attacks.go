@@ -1,5 +1,7 @@
 package assault
 
+import "time"
+
 // Attacks are all there are. The rates are what one process manages beside a cluster on two cores
 // without taking most of them for itself; -rate of scripts/live raises them.
 func Attacks() []Attack {
@@ -14,11 +16,11 @@ func Attacks() []Attack {
 		},
 		{
 			Name: "slow-handshake", As: Stranger, About: "sends its handshake at a byte per second", Rate: 500, Unit: "connections", Count: 500,
-			Marks: []string{"handshake-timeout", "pending", "address", "total"}, run: slowHandshake,
+			Marks: []string{"handshake-timeout", "pending", "address", "total"}, MarksAfter: 6 * time.Second, run: slowHandshake,
 		},
 		{
 			Name: "slow-frames", As: Client, About: "sends frames at a byte per second, in the header or in the body", Rate: 100, Unit: "frames", Count: 500,
-			Marks: []string{"frame-stalled", "address", "pending"}, run: slowFrames,
+			Marks: []string{"frame-stalled", "address", "pending"}, MarksAfter: 15 * time.Second, run: slowFrames,
 		},
 		{
 			Name: "bad-signatures", As: Client, About: "requests whose signatures do not verify", Rate: 4000, Unit: "requests",

@@ -38,6 +38,8 @@ type Attack struct {
 	// Marks are reasons of which at least one is counted by the replicas when the attack arrives;
 	// empty for those that break no rule.
 	Marks []string
+	// MarksAfter is how long the attack must last for that.
+	MarksAfter time.Duration
 
 	run func(*assailant) error
 }

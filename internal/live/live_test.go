@@ -18,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/themis-bft/themis/cmd/themisd/daemon"
+	"github.com/themis-bft/themis/internal/assault"
 )
 
 var (
@@ -32,19 +35,55 @@ var (
 	floodClients = flag.Int("flood-clients", 100, "clients of TestOverload")
 	floodWindow  = flag.Int("flood-window", 32, "requests that each of them has outstanding at most")
 	sizes        = flag.String("sizes", "4,7,10", "numbers of replicas in TestSizes")
+	onlyFlood    = flag.String("only", "", "the only attack in TestFloods, or several, with commas (empty: all)")
+	attackRate   = flag.Int("rate", 0, "of the attacks in TestFloods and TestFrames, per second (0: each its own)")
+	memoryBound  = flag.Uint64("memory-bound", 0, "bytes that no replica may exceed in TestFloods (0: what it says itself)")
 	keep         = flag.String("keep", "", "folder that receives the logs and the history of a campaign that fails")
 )
 
 // built is the folder of the binaries when -bin is empty.
 var built string
 
+// attackerEnv makes this program the process of an attacker.
+const attackerEnv = "THEMIS_LIVE_ATTACKER"
+
 func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(attackerEnv) != "":
+		if err := assault.Serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case filepath.Base(os.Args[0]) == "themisd": // a replica of a short run, see ourselves
+		os.Exit(daemon.Main(daemon.Program{Name: "themisd"}, os.Args[1:]))
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
 
+// ourselves is a folder with this program under the name of themisd: a short run builds nothing.
+func ourselves() (dir string, err error) {
+	self, err := os.Executable()
+	if err == nil {
+		dir, err = os.MkdirTemp("", "themis-live-bin")
+	}
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, "themisd"))
+	}
+	return dir, err
+}
+
 func run(m *testing.M) int {
 	if !*runLive {
+		dir, err := ourselves()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "live:", err)
+			return 1
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+		built = dir
+		defer endAll()
 		return m.Run()
 	}
 	told := make(chan os.Signal, 1)

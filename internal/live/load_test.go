@@ -80,12 +80,10 @@ func startLoad(t *testing.T, n *nodes, r *rand.Rand) *load {
 // connect opens a client with an identity of its own.
 func (n *nodes) connect(o ...client.Options) *client.Client {
 	n.t.Helper()
-	key, err := keys.Generate("ed25519")
-	must(n.t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cfg := client.Config{Membership: &n.Public.Membership, Replicas: n.dialled.ClientAddrs, Key: key}
-	n.clientKeys.add(key)
+	cfg, err := n.clientConfig()
+	must(n.t, err)
 	if len(o) > 0 {
 		cfg.Options = o[0]
 	}
@@ -93,6 +91,16 @@ func (n *nodes) connect(o ...client.Options) *client.Client {
 	must(n.t, err)
 	n.t.Cleanup(c.Close)
 	return c
+}
+
+// clientConfig is that of a client with a key of its own.
+func (n *nodes) clientConfig() (client.Config, error) {
+	key, err := keys.Generate("ed25519")
+	if err != nil {
+		return client.Config{}, err
+	}
+	n.clientKeys.add(key)
+	return client.Config{Membership: &n.Public.Membership, Replicas: n.dialled.ClientAddrs, Key: key}, nil
 }
 
 // end stops the load and waits for what is outstanding.

@@ -39,7 +39,7 @@ func lay(t *testing.T, replicas int, app string) *nodes {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "cluster")
 	must(t, cluster.Create(cluster.Plan{
-		Dir: dir, Replicas: replicas, F: -1, Membership: bft.Membership{Protocol: "pbft", App: app, Open: true},
+		Dir: dir, Replicas: replicas, F: -1, Binaries: built, Membership: bft.Membership{Protocol: "pbft", App: app, Open: true},
 	}))
 	c, err := cluster.Open(dir, io.Discard)
 	must(t, err)
