@@ -27,8 +27,8 @@ func Attacks() []Attack {
 			Marks: []string{"bad-request", "bad-signature", "bad-client"}, run: badSignatures,
 		},
 		{Name: "request-flood", As: Client, About: "valid requests of one client to all replicas", Rate: 1000, Unit: "requests", run: requestFlood},
-		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answer has 60 kB", Rate: 500, Unit: "repeats", run: retryFlood},
-		{Name: "non-readers", As: Client, About: "asks for answers of 60 kB over many links and reads none", Rate: 2000, Unit: "repeats", Count: 1000, run: nonReaders},
+		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answers have 240 kB", Rate: 500, Unit: "repeats", run: retryFlood},
+		{Name: "non-readers", As: Client, About: "asks for answers of 240 kB over many links and reads none", Rate: 2000, Unit: "repeats", Count: 1000, run: nonReaders},
 		{Name: "open-flood", As: Client, About: "opens sessions under ever new keys", Rate: 100, Unit: "sessions", run: openFlood},
 		{
 			Name: "future-slots", As: Rogue, About: "votes and checkpoints far ahead", Rate: 4000, Unit: "messages",

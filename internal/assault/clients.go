@@ -172,23 +172,27 @@ func drop(links []*link) {
 	}
 }
 
-// bigBytes is the size of an answer that amplifies a request most.
-const bigBytes = 60_000
+// bigAnswers is how many of the largest answers a session's cache of replies holds for sure.
+const bigAnswers = bft.SessionReplyBytesMax / (kv.ValueBytesMax + 1<<10)
 
-// bigAnswer opens a session and executes one operation whose answer is big. It returns the links and
-// the request, to be repeated.
+// bigAnswer opens a session and executes a request of some bytes whose answers together are as large
+// as a replica keeps. It returns the links and the request, to be repeated.
 func (p *puppet) bigAnswer() ([]*link, []byte, error) {
 	links, err := p.begin()
 	if err != nil {
 		return links, nil, err
 	}
 	key := append([]byte("big/"), p.key.PublicDER()[len(p.key.PublicDER())-8:]...)
-	err = spread(links, wire.AppendFrame(nil, wire.KindRetry, p.request(kv.Put(key, bytes.Repeat([]byte{'b'}, bigBytes)))))
-	frame := wire.AppendFrame(nil, wire.KindRetry, p.request(kv.Get(key)))
+	err = spread(links, wire.AppendFrame(nil, wire.KindRetry, p.request(kv.Put(key, bytes.Repeat([]byte{'b'}, kv.ValueBytesMax)))))
+	var ops [][]byte
+	for range bigAnswers {
+		ops = append(ops, kv.Get(key))
+	}
+	frame := wire.AppendFrame(nil, wire.KindRetry, p.request(ops...))
 	return links, frame, err
 }
 
-// retryFlood repeats one executed request whose answer is big, and reads the answers.
+// retryFlood repeats one executed request whose answers are big, and reads the answers.
 func retryFlood(a *assailant) error {
 	p, err := a.puppet()
 	if err != nil {

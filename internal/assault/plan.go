@@ -78,7 +78,7 @@ type Report struct {
 // timeMax and the others bound any plan.
 const (
 	timeMax  = time.Hour
-	countMax = 1_000_000
+	countMax = 1 << 21
 	rateMax  = 1_000_000
 )
 

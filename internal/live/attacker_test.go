@@ -205,6 +205,8 @@ type watch struct {
 	ended   map[int]bool
 	pids    map[int]int
 	logs    map[int]int64
+	cpu     map[int]time.Duration // at the start
+	cores   []float64             // that the replicas used, by ids
 	started time.Time
 }
 
@@ -216,7 +218,7 @@ func (n *nodes) watch(ids []int) *watch {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watch{
 		n: n, ids: ids, stop: cancel, rss: map[int][]uint64{}, bound: map[int]uint64{}, lost: map[string]int{}, looks: map[int]int{},
-		silent: map[int]int{}, ended: map[int]bool{}, pids: map[int]int{}, logs: map[int]int64{}, started: time.Now(),
+		silent: map[int]int{}, ended: map[int]bool{}, pids: map[int]int{}, logs: map[int]int64{}, cpu: map[int]time.Duration{}, started: time.Now(),
 	}
 	layout := n.Layout()
 	for _, id := range ids {
@@ -226,6 +228,9 @@ func (n *nodes) watch(ids []int) *watch {
 			n.t.Fatalf("replica %d does not run", id)
 		}
 		w.logs[id] = n.logBytes(id)
+		s, err := cluster.StatOf(w.pids[id])
+		must(n.t, err)
+		w.cpu[id] = s.CPU
 		w.running.Go(func() {
 			for {
 				w.look(id)
@@ -288,4 +293,9 @@ func (w *watch) look(id int) {
 func (w *watch) end() {
 	w.stop()
 	w.running.Wait()
+	for _, id := range w.ids {
+		if s, err := cluster.StatOf(w.pids[id]); err == nil { // else it has ended, which look has seen
+			w.cores = append(w.cores, float64(int(100*(s.CPU-w.cpu[id]).Seconds()/time.Since(w.started).Seconds()))/100)
+		}
+	}
 }

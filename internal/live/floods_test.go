@@ -38,6 +38,7 @@ type floodOutcome struct {
 	rejected     map[string]uint64
 	viewChanges  map[string]uint64
 	attackerPart float64
+	cores        []float64 // that the replicas used
 }
 
 // replicaOutcome is what was seen of one replica.
@@ -98,8 +99,8 @@ func (o *floodOutcome) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s, %d %s/s: %d sent, %.1f MB out, %.1f MB back, %d connections, at most %d at once)\n", o.attack.Name, o.attack.As,
 		o.report.Rate, o.report.Unit, o.report.Sent, mega(o.report.Bytes), mega(o.report.Received), o.report.Opened, o.report.Held)
-	fmt.Fprintf(&b, "    honest %.0f/s of %.0f/s (%.0f %%), p99 %s (was %s), %d failed; a new client %s; attacker %.0f %% of %d cores\n",
-		o.rps, o.before, 100*o.rps/max(o.before, 1), round(o.p99), round(o.p99Before), o.failed, orNever(o.newcomer), 100*o.attackerPart, runtime.NumCPU())
+	fmt.Fprintf(&b, "    honest %.0f/s of %.0f/s (%.0f %%), p99 %s (was %s), %d failed; a new client %s; attacker %.0f %% of %d cores, replicas used %.2f\n",
+		o.rps, o.before, 100*o.rps/max(o.before, 1), round(o.p99), round(o.p99Before), o.failed, orNever(o.newcomer), 100*o.attackerPart, runtime.NumCPU(), o.cores)
 	if o.linked > 0 {
 		fmt.Fprintf(&b, "    a restarted replica was linked after %s\n", round(o.linked))
 	}
@@ -122,7 +123,7 @@ func (o *floodOutcome) put(f figures) {
 	f["attack"], f["as"], f["report"], f["seconds"] = o.attack.Name, o.attack.As, o.report, o.lasts.Seconds()
 	f["honest_rps"], f["honest_before_rps"], f["honest_p99_ms"], f["honest_p99_before_ms"], f["honest_failed"] = o.rps, o.before, ms(o.p99), ms(o.p99Before), o.failed
 	f["newcomer_ms"], f["linked_ms"], f["rejected"], f["view_changes"], f["links_lost"] = ms(o.newcomer), ms(o.linked), o.rejected, o.viewChanges, o.lost
-	f["attacker_share"] = o.attackerPart
+	f["attacker_share"], f["replica_cores"] = o.attackerPart, o.cores
 	for _, r := range o.replicas {
 		f[fmt.Sprintf("r%d_mb", r.id)] = map[string]float64{"before": mega(r.before), "peak": mega(r.peak), "after": mega(r.after), "bound": mega(r.bound)}
 	}
@@ -192,7 +193,7 @@ func endure(t *testing.T, a assault.Attack, lasts time.Duration) {
 	}
 	o.report = attack.stop()
 	o.attackerPart = share(o.report, runtime.NumCPU())
-	o.lost = w.lost
+	o.lost, o.cores = w.lost, w.cores
 	for _, id := range ids {
 		o.replicas = append(o.replicas, w.outcome(id))
 	}
