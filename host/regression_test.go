@@ -195,3 +195,31 @@ func TestNobodyActsAsAnother(t *testing.T) {
 	c.run("the victim's session is open", c.answered(0, 4))
 	c.executed(1, 0, 1, 2, 3)
 }
+
+// TestRepliesAfterStateTransfer (B13): the primary commits with two backups and leaves the third out, which then jumps over
+// the slots with a state. f+1 answers are enough without it, and the replies are part of that state:
+// a client that asks it for what it never executed is answered.
+func TestRepliesAfterStateTransfer(t *testing.T) {
+	c := opened(t)
+	c.lose = func(f frame) bool { return f.to == 3 || f.from == 3 }
+	const last = 13
+	for i := range uint64(last + 1) {
+		c.client(wire.KindRequest, 1, i, 0)
+		c.run("without r3", c.answered(i, 3))
+	}
+	c.lose = nil
+	late := c.boxes[3]
+	c.run("r3 has the state", func() bool {
+		return late.node.Status().Protocol.Committed == c.boxes[1].node.Status().Protocol.Committed
+	})
+	if n := late.executor.Counts().Executed; n > last/2 {
+		t.Fatalf("r3 executed %d operations itself: nothing was transferred", n)
+	}
+	for _, number := range []uint64{2, last} {
+		before := late.replies[number]
+		c.client(wire.KindRetry, 1, number, 3)
+		if late.replies[number] != before+1 {
+			t.Errorf("r3 has no reply to operation %d", number)
+		}
+	}
+}

@@ -570,3 +570,26 @@ func TestRestartKeepsTheTarget(t *testing.T) {
 		t.Fatal("another NEW-VIEW, or none, after the restart")
 	}
 }
+
+// TestSecondViewChangeIsIgnored (T4, T10): of a replica that sends two VIEW-CHANGEs for one view with different claims the
+// first counts, and the two are never taken for one another.
+func TestSecondViewChangeIsIgnored(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(packet) bool { return true }
+	x := c.nodes[1]
+	cl := claims{{Seq: 1, Digest: dg("x")}}
+	first, second := &ViewChange{View: 1, Replica: 3}, &ViewChange{View: 1, Replica: 3, P: cl, Q: cl}
+	if Describe(first) == Describe(second) {
+		t.Fatal("two different messages print the same")
+	}
+	c.say(3, 1, first)
+	c.say(3, 1, second)
+	c.say(2, 1, &ViewChange{View: 1, Replica: 2})
+	nv := x.core.newView
+	if nv == nil || len(nv.Set) != 3 || len(nv.Set[2].P) != 0 || len(nv.Choices) != 0 {
+		t.Fatalf("%+v with the second VIEW-CHANGE of r3: %+v", nv, x.core.Status())
+	}
+	if x.rejects[protocol.ReasonDuplicate] != 1 {
+		t.Fatalf("rejections %v", x.rejects)
+	}
+}
