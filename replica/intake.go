@@ -19,6 +19,8 @@ const (
 	// for those that have nothing in the pipeline yet.
 	clientsBytesMax     = 4 << 20
 	clientsReserveBytes = 2 << 20
+	// peerTurnsMax is how many batches of peers in a row are taken while enough of clients waits.
+	peerTurnsMax = 8
 	// peerFramesMax holds the votes of a whole window in both phases.
 	peerFramesMax = 2 * bft.WindowSlotsMax
 	peerBytesMax  = 2 * bft.BatchBytesMax
@@ -35,57 +37,36 @@ type arrival struct {
 	done   bool       // the verify stage is through with it
 }
 
-// source is the account of one link.
-type source struct {
-	room       sync.Cond
-	frames     int // in the pipeline
-	bytes      int
-	unverified int // of these, not stepped yet and queued behind the verify stage
-}
-
-// batch is what a verify worker takes at once. It stands in the ordered queue from the moment
-// it is taken, and leaves it in order when it is done (style.md, A5).
-type batch struct {
-	arrivals []arrival
-	lane     *lane
-	since    bft.Duration // receipt of its oldest frame
-	done     bool
-}
-
-// lane is one of the two ways through the verify stage. Frames of one link stay in one lane, and
-// in order there.
-type lane struct {
-	pending []arrival // not taken by a worker yet
-	since   bft.Duration
-	ordered []*batch // taken by workers, in order
-	busy    int      // workers that have taken something and are not done
-}
-
 // intake is the receive stage and both ends of the verify stage: links put frames in, workers
 // take them in batches of what is at hand, and the order stage takes them verified and in the
-// order of each link. Peers have a lane of their own, and go first: however much clients send,
-// what decides it is not held up. It also carries what comes back from later stages (feed).
-// One lock guards all of it; nothing is computed under it.
+// order of each link. Every peer has a lane of its own, and they take turns: a peer that floods
+// holds up itself. Peers go before clients, whom they serve, but not without end. It also
+// carries what comes back from later stages (feed). One lock guards all of it; nothing is
+// computed under it.
 type intake struct {
 	clock  *clock
 	signal func() // wakes the order stage
 
-	mu            sync.Mutex
-	work          sync.Cond // a worker should look, or closed
-	clientsRoom   sync.Cond // clientsSize fell
-	sources       []*source // by peer
-	links         map[transport.ClientLink]*source
-	clientsSize   int
-	peers, client lane
-	ready         []arrival // verified by their reader, nothing of their link is queued before them
-	own           []host.Input
-	spare         []*batch
-	workers       int
-	closed        bool
+	mu           sync.Mutex
+	work         sync.Cond // a worker should look, or closed
+	clientsRoom  sync.Cond // clientsSize fell
+	sources      []*source // by peer
+	clients      map[bft.ClientID]*source
+	clientsSize  int
+	peers        []lane // by peer
+	peersPending int
+	next         int // the peer whose turn it is
+	peerTurns    int // batches of peers taken since the last one of clients
+	client       lane
+	ready        []arrival // verified by their reader, nothing of their link is queued before them
+	own          []host.Input
+	spare        []*batch
+	workers      int
+	closed       bool
 }
 
 func newIntake(n, workers int, c *clock, signal func()) *intake {
-	in := &intake{clock: c, signal: signal, workers: workers, links: map[transport.ClientLink]*source{}}
+	in := &intake{clock: c, signal: signal, workers: workers, clients: map[bft.ClientID]*source{}, peers: make([]lane, n)}
 	in.work.L, in.clientsRoom.L = &in.mu, &in.mu
 	for range n {
 		in.sources = append(in.sources, in.newSource())
@@ -96,15 +77,6 @@ func newIntake(n, workers int, c *clock, signal func()) *intake {
 func (in *intake) newSource() *source {
 	s := &source{}
 	s.room.L = &in.mu
-	return s
-}
-
-// open makes the account of a client's link.
-func (in *intake) open(l transport.ClientLink) *source {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	s := in.newSource()
-	in.links[l] = s
 	return s
 }
 
@@ -144,21 +116,15 @@ func (in *intake) put(a arrival) bool {
 }
 
 func (in *intake) enqueue(a arrival) {
-	l := in.lane(&a)
-	if len(l.pending) == 0 {
-		l.since = in.clock.sinceStart()
+	l := &in.client
+	if a.link == nil {
+		l = &in.peers[a.peer]
+		in.peersPending++
 	}
-	l.pending = append(l.pending, a)
+	l.enqueue(a, in.clock.sinceStart())
 	if in.worthIt() {
 		in.work.Signal()
 	}
-}
-
-func (in *intake) lane(a *arrival) *lane {
-	if a.link == nil {
-		return &in.peers
-	}
-	return &in.client
 }
 
 // roomFor holds an arrival against the share of its link and, for clients, against what all of
@@ -186,12 +152,14 @@ func (in *intake) feed(inputs ...host.Input) {
 }
 
 // worthIt reports whether a worker should take something. What peers sent waits for nothing.
-// What clients sent waits while a worker is busy with clients, until there is enough for a
-// batch: signatures verify for much less together, and what is not taken now is taken by the
-// busy one in a moment.
-func (in *intake) worthIt() bool {
-	waiting := len(in.client.pending)
-	return len(in.peers.pending) > 0 || waiting >= verifyBatchMin || waiting > 0 && in.client.busy == 0
+func (in *intake) worthIt() bool { return in.peersPending > 0 || in.clientsWorthIt() }
+
+// clientsWorthIt: what clients sent waits while a worker is busy with clients, until there is
+// enough for a batch: signatures verify for much less together, and what is not taken now is
+// taken by the busy one in a moment.
+func (in *intake) clientsWorthIt() bool {
+	l := &in.client
+	return len(l.ring) > 0 && (l.pending >= verifyBatchMin || l.busy == 0)
 }
 
 // claim gives a worker what is at hand, leaving a part to the others when there is much, and
@@ -205,39 +173,49 @@ func (in *intake) claim() *batch {
 		}
 		in.work.Wait()
 	}
-	l, least, most := &in.client, verifyBatchMin, verifyBatchMax
-	if len(in.peers.pending) > 0 {
-		l, least, most = &in.peers, 1, verifyPeersMax
-	}
-	n := len(l.pending)
-	if n > least {
-		n = min(max(least, (n+in.workers-1)/in.workers), most)
-	}
-	var b *batch
+	b := &batch{}
 	if last := len(in.spare) - 1; last >= 0 {
 		b, in.spare = in.spare[last], in.spare[:last]
-	} else {
-		b = &batch{}
+		b.arrivals = b.arrivals[:0]
 	}
-	b.arrivals = append(b.arrivals[:0], l.pending[:n]...)
-	b.lane, b.since, b.done = l, l.since, false
-	rest := copy(l.pending, l.pending[n:])
-	clear(l.pending[rest:])
-	l.pending = l.pending[:rest]
-	l.ordered = append(l.ordered, b)
-	l.busy++
+	if in.peersPending > 0 && (in.peerTurns < peerTurnsMax || !in.clientsWorthIt()) {
+		in.peerTurns++
+		in.nextPeer().take(b, verifyPeersMax, verifyPeersBytes)
+		in.peersPending -= len(b.arrivals)
+	} else {
+		in.peerTurns = 0
+		n := in.client.pending
+		if n > verifyBatchMin {
+			n = min(max(verifyBatchMin, (n+in.workers-1)/in.workers), verifyBatchMax)
+		}
+		in.client.take(b, n, clientsBytesMax)
+	}
 	if in.worthIt() {
 		in.work.Signal()
 	}
 	return b
 }
 
+// nextPeer is the lane of the next peer in turn of which something is pending.
+func (in *intake) nextPeer() *lane {
+	if mutant.On("replica-peers-not-in-turns") {
+		in.next = 0
+	}
+	for in.peers[in.next].pending == 0 {
+		in.next = (in.next + 1) % len(in.peers)
+	}
+	l := &in.peers[in.next]
+	in.next = (in.next + 1) % len(in.peers)
+	return l
+}
+
 // verified says that the worker is through with b.
 func (in *intake) verified(b *batch) {
 	in.mu.Lock()
-	b.done = true
-	b.lane.busy--
-	head := b.lane.ordered[0] == b
+	head := b.lane.landed(b)
+	if in.worthIt() {
+		in.work.Signal()
+	}
 	in.mu.Unlock()
 	if head {
 		in.signal()
@@ -265,16 +243,15 @@ func (in *intake) take(t *taken) {
 	t.arrivals = append(t.arrivals[:0], in.ready...)
 	clear(in.ready)
 	in.ready = in.ready[:0]
-	in.collect(&in.peers, t)
-	in.collect(&in.client, t)
-	switch l := &in.peers; {
-	case len(l.ordered) > 0:
-		t.oldest = l.ordered[0].since
-	case len(l.pending) > 0:
-		t.oldest = l.since
-	default:
-		t.oldest = -1
+	t.oldest = -1
+	for i := range in.peers {
+		l := &in.peers[i]
+		in.collect(l, t)
+		if at := l.oldest(); at >= 0 && (t.oldest < 0 || at < t.oldest) {
+			t.oldest = at
+		}
 	}
+	in.collect(&in.client, t)
 }
 
 // collect moves what is verified, up to the first batch that is not, from a lane to t.
@@ -325,7 +302,7 @@ func (in *intake) close() {
 	for _, s := range in.sources {
 		s.room.Broadcast()
 	}
-	for _, s := range in.links {
+	for _, s := range in.clients {
 		s.room.Broadcast()
 	}
 }
@@ -337,11 +314,13 @@ func (in *intake) lengths() intakeLengths {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := intakeLengths{
-		pending: len(in.peers.pending) + len(in.client.pending), ready: len(in.ready) + len(in.own),
-		clientBytes: in.clientsSize,
+		pending: in.peersPending + in.client.pending, ready: len(in.ready) + len(in.own), clientBytes: in.clientsSize,
 	}
-	for _, l := range []*lane{&in.peers, &in.client} {
-		for _, b := range l.ordered {
+	for _, b := range in.client.ordered {
+		n.verifying += len(b.arrivals)
+	}
+	for i := range in.peers {
+		for _, b := range in.peers[i].ordered {
 			n.verifying += len(b.arrivals)
 		}
 	}

@@ -27,6 +27,7 @@ type metrics struct {
 	syncSeconds    *vm.Histogram
 	dropped        []*vm.Counter // by peer: buffers the transport did not take
 	clientRejected [protocol.ReasonCount]*vm.Counter
+	clientBarred   *vm.Counter // links ended at once
 	logBytes       atomic.Int64
 }
 
@@ -50,6 +51,7 @@ func newMetrics(n int) *metrics {
 	for r := range m.clientRejected {
 		m.clientRejected[r] = s.NewCounter(fmt.Sprintf(`themis_client_rejections_total{reason=%q}`, protocol.Reason(r)))
 	}
+	m.clientBarred = s.NewCounter(`themis_client_rejections_total{reason="barred"}`)
 	return m
 }
 

@@ -41,27 +41,27 @@ func (r receive) PeerFrame(from bft.ReplicaID, f transport.Frame) {
 func (r receive) ClientUp(l transport.ClientLink) {
 	r.intake.open(l)
 	r.links.addClient(l)
+	if r.barred.has(l.Client(), r.clock.sinceStart()) {
+		r.metrics.clientBarred.Inc()
+		l.Close()
+	}
 }
 
 func (r receive) ClientDown(l transport.ClientLink) {
-	r.intake.mu.Lock()
-	delete(r.intake.links, l)
-	r.intake.mu.Unlock()
+	r.intake.leave(l)
 	r.links.dropClient(l)
 }
 
 // ClientFrame queues a frame of a client for the workers, which verify the signatures of many
 // clients in one batch.
 func (r receive) ClientFrame(l transport.ClientLink, f transport.Frame) {
-	r.intake.mu.Lock()
-	s := r.intake.links[l]
-	r.intake.mu.Unlock()
-	if s == nil {
+	s := r.intake.sourceOf(l)
+	if s == nil || s.bad.Load() {
 		return
 	}
 	r.metrics.clientFrames.Inc()
 	if len(f.Payload) > bft.ClientFrameBytesMax {
-		r.rejectClient(l, protocol.ReasonLimit)
+		r.rejectClient(s, l, protocol.ReasonLimit)
 		return
 	}
 	r.intake.put(arrival{source: s, link: l, frame: f, size: len(f.Payload)})

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -15,11 +16,16 @@ import (
 )
 
 // testLink is a client link that nobody reads.
-type testLink struct{ id bft.ClientID }
+type testLink struct {
+	id     bft.ClientID
+	closed int
+}
 
 func (l *testLink) Client() bft.ClientID { return l.id }
 func (l *testLink) Send([]byte) bool     { return true }
-func (l *testLink) Close()               {}
+func (l *testLink) Close()               { l.closed++ }
+
+var discard = slog.New(slog.DiscardHandler)
 
 // numbered is an input that says which frame of its link it was.
 func numbered(from bft.ReplicaID, n int) host.Input {
@@ -95,7 +101,9 @@ func TestIntakeKeepsTheOrderOfEachLink(t *testing.T) {
 func TestIntakeBlocksOnlyTheGreedyLink(t *testing.T) {
 	in := newIntake(1, 1, newClock(), func() {})
 	link := &testLink{}
-	greedy, modest := in.open(link), in.open(&testLink{})
+	other := &testLink{id: bft.ClientID{1}}
+	greedy, modest := in.open(link), in.open(other)
+	greedy.proven, modest.proven = true, true
 	frame := func(s *source) arrival {
 		return arrival{source: s, link: link, size: 10, frame: transport.Frame{Payload: make([]byte, 10)}}
 	}
@@ -220,7 +228,7 @@ func TestClientsTogetherAreBounded(t *testing.T) {
 	for in.lengths().clientBytes < clientsBytesMax {
 		runtime.Gosched()
 	}
-	modest := &testLink{}
+	modest := &testLink{id: bft.ClientID{255}}
 	var refused atomic.Bool
 	greedy.Go(func() { refused.Store(!in.put(arrival{source: in.open(modest), link: modest, size: 10})) })
 	served := make(chan struct{})

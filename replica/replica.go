@@ -40,6 +40,7 @@ type Replica struct {
 	verifier *host.Verifier
 	intake   *intake
 	links    *links
+	barred   *barred
 	outputs  outputs
 	metrics  *metrics
 	vitals   vitals
@@ -101,6 +102,7 @@ func newReplica(o Options) *Replica {
 		log:        o.Log.With("replica", int(o.Self)),
 		verifier:   host.NewVerifier(o.Membership, o.Family.Codec(o.Membership), o.Auth, bft.VerifiedRequestsMax),
 		links:      newLinks(o.Membership.N()),
+		barred:     newBarred(),
 		metrics:    newMetrics(o.Membership.N()),
 		vitals:     vitals{heard: make([]atomic.Int64, o.Membership.N())},
 		persisting: newQueue[*host.Output](outputsMax),

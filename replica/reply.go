@@ -96,6 +96,16 @@ func (l *links) dropClient(c transport.ClientLink) {
 	}
 }
 
+// closeClient ends all links of a client.
+func (l *links) closeClient(id bft.ClientID) {
+	l.mu.RLock()
+	open := append([]transport.ClientLink(nil), l.clients[id]...)
+	l.mu.RUnlock()
+	for _, link := range open {
+		link.Close()
+	}
+}
+
 func (l *links) peer(id bft.ReplicaID, change int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

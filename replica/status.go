@@ -196,6 +196,9 @@ func (r *Replica) Status() (s Status, ok bool) {
 			s.ClientRejections[protocol.Reason(reason).String()] = n
 		}
 	}
+	if n := r.metrics.clientBarred.Get(); n > 0 {
+		s.ClientRejections["barred"] = n
+	}
 	return s, true
 }
 

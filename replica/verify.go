@@ -13,8 +13,10 @@ const (
 	verifyBatchMin = 16
 	// verifyBatchMax bounds how long one worker holds up what is ordered behind its batch.
 	verifyBatchMax = 64
-	// verifyPeersMax is the same for frames of peers, each of which may carry a whole batch.
-	verifyPeersMax = 4
+	// verifyPeersMax and verifyPeersBytes are the same for frames of one peer, each of which may
+	// carry a whole batch: another peer waits no longer than for one of those per worker.
+	verifyPeersMax   = 4
+	verifyPeersBytes = 64 << 10
 	// inlineBytesMax is the size up to which a peer's frame is verified by its own reader.
 	inlineBytesMax = 512
 )
@@ -47,7 +49,7 @@ func (w *worker) batch(as []arrival) {
 	for i := range as {
 		a := &as[i]
 		switch {
-		case a.done:
+		case a.done, a.source.bad.Load():
 		case a.link != nil:
 			w.frames = append(w.frames, host.ClientFrame{
 				Link: a.link.Client(), Kind: wire.Kind(a.frame.Kind), Payload: a.frame.Payload,
@@ -65,7 +67,7 @@ func (w *worker) batch(as []arrival) {
 	for j := range w.frames {
 		f, a := &w.frames[j], &as[w.at[j]]
 		if f.Reason != protocol.ReasonNone {
-			w.rejectClient(a.link, f.Reason)
+			w.rejectClient(a.source, a.link, f.Reason)
 			continue
 		}
 		a.in = f.Input
@@ -74,12 +76,15 @@ func (w *worker) batch(as []arrival) {
 }
 
 // rejectClient counts what a client sent that it should not have sent. If no correct client
-// sends such a thing the link ends: its frames cost more than they can be worth.
-func (r *Replica) rejectClient(l transport.ClientLink, why protocol.Reason) {
+// sends such a thing all its links end, what it has in the pipeline is dropped, and it is barred
+// for a while: its frames cost more than they can be worth.
+func (r *Replica) rejectClient(s *source, l transport.ClientLink, why protocol.Reason) {
 	r.metrics.clientRejected[why].Inc()
 	if !why.Faulty() {
 		return
 	}
+	s.bad.Store(true)
+	r.barred.add(l.Client(), r.clock.sinceStart())
 	r.log.Debug("client rejected", "client", l.Client().String(), "reason", why.String())
-	l.Close()
+	r.links.closeClient(l.Client())
 }

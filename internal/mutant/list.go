@@ -83,5 +83,9 @@ var List = []Mutant{
 	{"replica-cut-before-snapshot", "the log is cut after the snapshot that covers it is durable", "replica"},
 	{"replica-pause-counts", "time in which the process did not run counts for no timer", "replica"},
 	{"replica-link-order", "the frames of a link are stepped in the order of their arrival", "replica"},
+	{"replica-peers-not-in-turns", "peers take turns at the verify workers", "replica"},
+	{"replica-clients-not-in-turns", "clients take turns at the verify workers", "replica"},
+	{"replica-strangers-not-tried", "few frames of a client are taken before one of them verified", "replica"},
+	{"replica-client-not-barred", "a client with a bad signature is kept out for a while", "replica"},
 	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }
