@@ -58,6 +58,7 @@ func newPersist(t *testing.T) (*persist, *recorder) {
 		return nil
 	})
 	r := &Replica{
+		clock:   newClock(),
 		metrics: newMetrics(4), log: slog.New(slog.DiscardHandler),
 		executing: newQueue[executable](outputsMax), persisting: newQueue[*host.Output](outputsMax),
 		snapshots: &snapshots{wake: make(chan struct{}, 1)},
