@@ -20,10 +20,11 @@ type listener struct {
 	prove  prover
 	admit  func(address string) (Reason, bool) // whether one more connection may begin
 	serve  func(ctx context.Context, raw, conn net.Conn, who identity)
-	leave  func(address string) // after every connection that admit let in
+	leave  func(address string)      // after every connection that admit let in
+	known  func(address string) bool // has places of its own among the handshakes
 	mu     sync.Mutex
-	all    int            // handshakes under way
-	byAddr map[string]int // the same by address
+	all    int            // handshakes under way, those of known addresses apart
+	byAddr map[string]int // all of them by address
 }
 
 func (t *Transport) peerListener(ln net.Listener) *listener {
@@ -33,6 +34,7 @@ func (t *Transport) peerListener(ln net.Listener) *listener {
 		l.prove = proveTLSServer(t.o.Key, identifyPeer(t.o.Membership, t.o.Self))
 	}
 	l.admit = func(string) (Reason, bool) { return 0, true }
+	l.known = t.ofPeers
 	l.leave = func(string) {}
 	l.serve = func(_ context.Context, raw, conn net.Conn, who identity) {
 		t.peers[who.replica].serve(raw, conn)
@@ -48,6 +50,7 @@ func (t *Transport) clientListener(ln net.Listener) *listener {
 		l.prove = proveTLSServer(t.o.Key, identifyClient(t.o.Membership))
 	}
 	l.admit, l.leave = t.clients.admit, t.clients.leave
+	l.known = func(string) bool { return false }
 	l.serve = func(_ context.Context, raw, conn net.Conn, who identity) {
 		t.clients.serve(raw, conn, who.client)
 	}
@@ -80,14 +83,15 @@ func (l *listener) run(ctx context.Context) {
 // accepted starts the goroutine of a connection if there is room for it.
 func (l *listener) accepted(ctx context.Context, raw net.Conn) {
 	address := addressOf(raw.RemoteAddr())
-	reason, ok := l.begin(address)
+	known := l.known(address)
+	reason, ok := l.begin(address, known)
 	if !ok {
 		l.t.count.add(reason)
 		raw.Close()
 		return
 	}
 	if !l.t.track(raw) {
-		l.finish(address)
+		l.finish(address, known)
 		l.leave(address)
 		return
 	}
@@ -96,7 +100,7 @@ func (l *listener) accepted(ctx context.Context, raw net.Conn) {
 		defer l.t.end(raw)
 		tune(raw)
 		conn, who, err := greet(ctx, raw, l.prove, l.t.hello, true, l.t.limits.HandshakeTime)
-		l.finish(address)
+		l.finish(address, known)
 		if err != nil {
 			l.refused(ctx, raw, who, err)
 			return
@@ -118,12 +122,13 @@ func (l *listener) refused(ctx context.Context, raw net.Conn, who identity, err 
 	level("refused", "listener", l.name, "from", raw.RemoteAddr(), "reason", reason, "error", err)
 }
 
-// begin takes a place among the handshakes under way.
-func (l *listener) begin(address string) (Reason, bool) {
+// begin takes a place among the handshakes under way. A known address does not compete with others
+// for them: strangers who hold all places must not keep a restarted replica out.
+func (l *listener) begin(address string, known bool) (Reason, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.all >= l.t.limits.PendingMax:
+	case l.all >= l.t.limits.PendingMax && !known:
 		return ReasonPending, false
 	case l.byAddr[address] >= l.t.limits.PendingPerAddressMax:
 		return ReasonAddress, false
@@ -131,15 +136,19 @@ func (l *listener) begin(address string) (Reason, bool) {
 	if reason, ok := l.admit(address); !ok {
 		return reason, false
 	}
-	l.all++
+	if !known {
+		l.all++
+	}
 	l.byAddr[address]++
 	return 0, true
 }
 
-func (l *listener) finish(address string) {
+func (l *listener) finish(address string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all--
+	if !known {
+		l.all--
+	}
 	decrement(l.byAddr, address)
 }
 

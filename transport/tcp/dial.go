@@ -101,5 +101,6 @@ func (p *peer) connect(ctx context.Context) (raw, conn net.Conn, err error) {
 		p.t.end(raw)
 		return nil, nil, err
 	}
+	p.reached(raw.RemoteAddr())
 	return raw, conn, nil
 }

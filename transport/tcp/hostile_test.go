@@ -232,6 +232,28 @@ func TestBadFrames(t *testing.T) {
 	}
 }
 
+// TestStrangersAndReplicas: places for handshakes that strangers hold are not those of replicas.
+func TestStrangersAndReplicas(t *testing.T) {
+	c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})
+	away := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, 0, 1)}}
+	for i := range 4 {
+		stranger, err := away.Dial("tcp", c.peerAddr[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		if i >= 2 {
+			ended(t, stranger)
+		}
+	}
+	c.untilRefused(t, tcp.ReasonPending, 2)
+	// The places are taken, and a replica that comes from where it is dialled needs none of them.
+	conn := tls.Client(dialRaw(t, c.peerAddr[0]), keys.ClientConfig(c.keys[1], c.keys[0].PublicDER()))
+	if err := conn.Handshake(); err != nil {
+		t.Errorf("a replica is kept out by strangers: %v", err)
+	}
+}
+
 func TestCaps(t *testing.T) {
 	t.Run("handshakes", func(t *testing.T) {
 		c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})

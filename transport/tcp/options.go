@@ -45,7 +45,8 @@ type Limits struct {
 
 	// PendingMax bounds the handshakes under way on one listener, PendingPerAddressMax those
 	// from one address (IPv6: one /64). Peers and clients are counted apart, so that no
-	// number of clients keeps a replica out.
+	// number of clients keeps a replica out; and where replicas listen for each other only
+	// strangers are counted by PendingMax, those from the address of a peer are not.
 	PendingMax           int // 128
 	PendingPerAddressMax int // 96
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +25,7 @@ type peer struct {
 	out           *queue   // of the dialled link; nil when there is none
 	current, next *inbound // the accepted link that is read, and the one that waits to replace it
 	lastError     string   // of the last attempt to dial
+	address       string   // where it was reached last, or is to be by its address in digits
 
 	// events keeps PeerUp and PeerDown in order; directions is how many links are up.
 	events     sync.Mutex
@@ -38,7 +40,31 @@ type inbound struct {
 }
 
 func newPeer(t *Transport, id bft.ReplicaID) *peer {
-	return &peer{t: t, id: id, poke: make(chan struct{}, 1)}
+	p := &peer{t: t, id: id, poke: make(chan struct{}, 1)}
+	if a, err := netip.ParseAddrPort(t.o.Dial[id]); err == nil && id != t.o.Self {
+		p.address = addressOf(net.TCPAddrFromAddrPort(a))
+	}
+	return p
+}
+
+// reached notes where the peer has proved to be.
+func (p *peer) reached(a net.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.address = addressOf(a)
+}
+
+// ofPeers reports whether some peer is at an address.
+func (t *Transport) ofPeers(address string) bool {
+	for _, p := range t.peers {
+		p.mu.Lock()
+		same := p.address == address
+		p.mu.Unlock()
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // up and down tell the handler; see transport.Handler.

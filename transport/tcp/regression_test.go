@@ -84,6 +84,9 @@ func TestFailedHandshakesAreRetried(t *testing.T) {
 	}
 	for i, tr := range c.transports {
 		other := bft.ReplicaID(1 - i)
+		// The condition below is looked at when the other end notices something, which may be before
+		// this end knows that its link is up: nothing would ever be sent.
+		recs[i].Wait(t, "both directions", func() bool { return recs[i].Up[other] == 2 })
 		recs[other].Wait(t, "a frame", func() bool {
 			tr.SendPeer(other, transporttest.Frame(200, 7, 8))
 			return len(recs[other].Frames[bft.ReplicaID(i)]) > 0
