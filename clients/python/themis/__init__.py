@@ -1,0 +1,14 @@
+"""A client of Themis clusters, and the pieces of a replica, written from docs/wire.md alone.
+
+wire     bytes: primitives, frames, requests, replies, batches, digests, what is signed
+pbft     bytes and stateless checks of PBFT's messages
+state    manifests, pages of the session table and of the key-value store
+kv       operations and results of the key-value store
+keys     key files, identifiers, certificates, signatures
+cluster  the public file of a cluster
+link     TLS links and HELLO
+session  a session: numbers, resends, the vote on replies
+
+It needs Python 3.11 and the package `cryptography`. It shares no line with the Go code: where the
+two disagree, the document or one of them is wrong.
+"""
