@@ -197,7 +197,7 @@ class Equivocate(Rogue):
 
 
 class ViewSpam(Rogue):
-    how, says, period = "view-spam", "asks for view after view, signed, and claims to be in the highest", 0.05
+    how, says, period = "view-spam", "asks for view after view, signed, and claims to be in the highest", 0.1
     asked = 0
 
     def spam(self):
@@ -210,7 +210,7 @@ class ViewSpam(Rogue):
 
 
 class FalseNewView(Rogue):
-    how, says, period = "false-new-view", "presents views that follow from nothing", 0.05
+    how, says, period = "false-new-view", "presents views that follow from nothing", 0.1
 
     def spam(self):
         view = self.own_view()
@@ -225,7 +225,7 @@ class FalseNewView(Rogue):
 
 
 class FalseCheckpoint(Rogue):
-    how, says, period = "false-checkpoint", "signs other states than the others have, and serves them", 0.05
+    how, says, period = "false-checkpoint", "signs other states than the others have, and serves them", 0.1
 
     def spam(self):
         every = self.group.every
@@ -247,10 +247,10 @@ class FalseCheckpoint(Rogue):
 
 
 class Future(Rogue):
-    how, says, period = "future", "votes for slots and views far ahead", 0.05
+    how, says, period = "future", "votes for slots and views far ahead", 0.1
 
     def spam(self):
-        for _ in range(50):
+        for _ in range(10):
             vote = {"view": self.view + random.randrange(3), "slot": self.slot + random.randrange(1, 1 << 40), "digest": os.urandom(32)}
             if random.random() < 0.1:
                 vote.update(view=wire.VIEW_MAX, slot=wire.SLOT_MAX)
@@ -268,7 +268,7 @@ class Replay(Rogue):
 
 
 class Garbage(Rogue):
-    how, says, period = "garbage", "sends bytes that mean nothing, and lengths that lie", 0.05
+    how, says, period = "garbage", "sends bytes that mean nothing, and lengths that lie", 0.1
 
     def spam(self):
         for _ in range(20):

@@ -22,7 +22,7 @@ class ClusterError(Exception):
 
 
 UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
-SIZES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def duration(text):
@@ -34,8 +34,8 @@ def duration(text):
 
 
 def size(text):
-    """Bytes of a size such as 128 KiB."""
-    m = re.fullmatch(r"(\d+) ?(|KiB|MiB|GiB)", text)
+    """Bytes of a size such as 128KiB."""
+    m = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)", text)
     if not m:
         raise ValueError("%r is no size" % text)
     return int(m[1]) * SIZES[m[2]]
@@ -73,7 +73,7 @@ class Cluster:
             "scheme": text["scheme"], "f": text["f"], "open": text.get("open", False), "replicas": [public_key(r["key"]) for r in replicas],
             "clients": [{"id": identifier(k), "key": k} for k in clients],
             "checkpoint_every": p.get("checkpoint_every", 64), "window": p.get("window", 256), "in_flight": p.get("in_flight", 4),
-            "batch_count": p.get("batch_count", 256), "batch_bytes": size(p.get("batch_bytes", "128 KiB")),
+            "batch_count": p.get("batch_count", 256), "batch_bytes": size(p.get("batch_bytes", "128KiB")),
             "sessions": p.get("sessions", 1024), "time_skew": duration(p.get("time_skew", "10s")),
         }
         self.cluster, self.epoch, self.protocol = (self.membership[k] for k in ("cluster", "epoch", "protocol"))

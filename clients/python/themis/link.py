@@ -101,7 +101,11 @@ async def greet(reader, writer, pinned, hello):
     t = writer.get_extra_info("ssl_object")
     if t.version() != "TLSv1.3" or t.selected_alpn_protocol() != ALPN:
         raise LinkError("%s with %s" % (t.version(), t.selected_alpn_protocol()))
-    if keys.certificate_key(t.getpeercert(binary_form=True)) != pinned:
+    try:
+        shown = keys.certificate_key(t.getpeercert(binary_form=True))
+    except Exception as e:  # whatever a stranger's certificate makes of the library
+        raise LinkError("a certificate that cannot be read: %s" % e) from e
+    if shown != pinned:
         raise LinkError("another key than the one listed")
     writer.write(wire.frame(wire.HELLO, wire.encode_hello(hello)))
     theirs = await first_frame(reader)
