@@ -2,6 +2,7 @@ package pbft
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
@@ -380,4 +381,28 @@ func TestPrimaryStopsAtTheHighMark(t *testing.T) {
 		c.run()
 	}
 	c.reach(30)
+}
+
+// TestTagsNameKindAndSender (S3): what stands in front of a signed message tells kind and sender apart by itself, and
+// none is the beginning of another, so that not even equal contents could be taken for one another.
+func TestTagsNameKindAndSender(t *testing.T) {
+	c := NewCodec(membership(4, 1))
+	tag := func(m protocol.Signed, unsigned []byte) string {
+		signed := c.AppendSigned(nil, m)
+		return string(signed[:len(signed)-len(unsigned)])
+	}
+	tags := map[string]string{}
+	for id := range bft.ReplicaID(4) {
+		k, v, n := &Checkpoint{Seq: 4, Replica: id}, &ViewChange{View: 1, Replica: id}, &NewView{View: 1, Replica: id}
+		tags[fmt.Sprint("checkpoint ", id)] = tag(k, k.appendUnsigned(nil))
+		tags[fmt.Sprint("view-change ", id)] = tag(v, v.appendUnsigned(nil))
+		tags[fmt.Sprint("new-view ", id)] = tag(n, n.appendUnsigned(nil))
+	}
+	for a, x := range tags {
+		for b, y := range tags {
+			if a != b && strings.HasPrefix(x, y) {
+				t.Errorf("the tag of %s begins with that of %s", a, b)
+			}
+		}
+	}
 }
