@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/themis-bft/themis/app/counter"
@@ -222,4 +223,50 @@ func TestRepliesAfterStateTransfer(t *testing.T) {
 			t.Errorf("r3 has no reply to operation %d", number)
 		}
 	}
+}
+
+// TestWhoCatchesUpIsNeeded (B7, L9, S9): one replica misses up to several checkpoints, and in the moment in which it is heard again
+// another one dies for good, the primary too: the group has no quorum without the one that is behind,
+// whichever it is. It catches up by claims or by state, also as the next primary, and all go on.
+func TestWhoCatchesUpIsNeeded(t *testing.T) {
+	for behind := range bft.ReplicaID(4) {
+		for dies := range bft.ReplicaID(4) {
+			for _, missed := range []uint64{1, 3, 4, 5, 9, 14} {
+				if behind != dies {
+					catchUpIsNeeded(t, behind, dies, missed)
+				}
+			}
+		}
+	}
+}
+
+func catchUpIsNeeded(t *testing.T, behind, dies bft.ReplicaID, missed uint64) {
+	c := opened(t)
+	c.lose = func(f frame) bool { return f.to == behind || f.from == behind }
+	for i := range missed {
+		for id := range bft.ReplicaID(4) {
+			if id != behind {
+				c.client(wire.KindRetry, 1, i, id)
+			}
+		}
+		c.run("without the one that is cut off", c.answered(i, 3))
+	}
+	c.lose = nil
+	c.boxes[dies].dead = true
+	for i := missed; i < missed+6; i++ {
+		for id := range bft.ReplicaID(4) {
+			if id != dies {
+				c.client(wire.KindRetry, 1, i, id)
+			}
+		}
+		c.run(fmt.Sprintf("%v was behind by %d when %v died, operation %d", behind, missed, dies, i), c.answered(i, 3))
+	}
+	c.run(fmt.Sprintf("%v is level", behind), func() bool {
+		for _, b := range c.boxes {
+			if !b.dead && b.node.Status().Protocol.Committed != c.boxes[behind].node.Status().Protocol.Committed {
+				return false
+			}
+		}
+		return true
+	})
 }
