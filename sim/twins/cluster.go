@@ -86,6 +86,10 @@ type cluster struct {
 	sides     uint32
 	oracle    *check.Oracle
 	chart     io.Writer // nil: no chart
+	// tamper, where set, decides about each message before the healing, and fires whose timers
+	// fire at the end of a round: a fuzzer's hands.
+	tamper func(p *packet) fate
+	fires  func(x *endpoint) bool
 
 	scratch   []byte
 	batches   uint64
@@ -95,6 +99,16 @@ type cluster struct {
 	fresh     map[bft.Digest]bool
 	outcome   Outcome
 }
+
+// fate is what becomes of a message that the split lets through.
+type fate uint8
+
+const (
+	arrives fate = iota
+	lost
+	delayed // behind everything of its phase that is on its way
+	twice
+)
 
 // proposal is what an identity proposed first in a view and slot.
 type proposal struct {
@@ -114,8 +128,10 @@ func newCluster(s *Schedule, chart io.Writer) *cluster {
 			Protocol: pbft.Family.Name, App: "twins", F: f, Scheme: "tags", Replicas: make([]bft.Replica, s.Replicas),
 			CheckpointEvery: 2, Window: 4, InFlight: 2, BatchCount: 1, BatchBytes: 1 << 10, Sessions: 1,
 		},
-		oracle: check.New(check.Config{N: s.Replicas, F: f, Faulty: len(s.Twins), SafetyOnly: len(s.Twins) > f}),
 	}
+	c.oracle = check.New(check.Config{
+		N: s.Replicas, F: f, Faulty: len(s.Twins), Liars: bft.SetOf(s.Twins...), Window: c.members.Window, SafetyOnly: len(s.Twins) > f,
+	})
 	c.codec = pbft.Family.Codec(c.members)
 	for i := range s.endpoints() {
 		id := s.identity(i)
@@ -354,10 +370,22 @@ func (c *cluster) deliver(at Phase) {
 		p := (*q)[0]
 		*q = (*q)[1:]
 		x := c.endpoints[p.to]
+		end := arrives
 		if !c.reaches(p.from, p.to) {
+			end = lost
+		} else if c.tamper != nil && c.freshFrom == 0 {
+			end = c.tamper(&p)
+		}
+		switch end {
+		case lost:
 			c.outcome.Lost++
 			c.showPacket(&p, true)
 			continue
+		case delayed:
+			*q = append(*q, p)
+			continue
+		case twice:
+			*q = append(*q, p)
 		}
 		if c.outcome.Events > stepsMax {
 			panic(fmt.Sprintf("twins: %d events and no end: messages answer each other", c.outcome.Events))

@@ -46,14 +46,19 @@ func Run(s Schedule, chart io.Writer) (out Outcome, err error) {
 // run is Run for a schedule that is known to be valid. A panic of the code under test is the
 // finding of its run.
 func run(s *Schedule, chart io.Writer) (out Outcome) {
-	c := &cluster{}
+	c := newCluster(s, chart)
 	defer func() {
 		if p := recover(); p != nil {
 			out = c.outcome
 			out.Violations = append(out.Violations, check.Violation{Checker: "panic", Detail: fmt.Sprint(p)})
 		}
 	}()
-	c = newCluster(s, chart)
+	return c.run()
+}
+
+// run is one whole run of a fresh cluster.
+func (c *cluster) run() Outcome {
+	s := c.schedule
 	c.note("schedule %s", s)
 	for i := range s.Epochs {
 		c.round(i)
@@ -90,6 +95,9 @@ func (c *cluster) tick() { c.fire(func(t protocol.TimerOp) bool { return t.After
 // suspect lets the timers fire that give up a view: everybody's, or of those who saw no progress.
 func (c *cluster) suspect(everybody bool) {
 	for _, x := range c.endpoints {
+		if c.fires != nil && c.freshFrom == 0 && !c.fires(x) {
+			continue
+		}
 		for _, t := range slices.Clone(x.timers) {
 			switch {
 			case t.After <= resend || !everybody && x.moved:

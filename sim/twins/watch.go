@@ -19,7 +19,7 @@ type invariants interface{ CheckInvariants() error }
 func (c *cluster) watchStep(x *endpoint, ev protocol.Event) {
 	if i, ok := x.core.(invariants); ok {
 		if err := i.CheckInvariants(); err != nil {
-			c.oracle.Complain("invariant", "%s after %T: %v", c.name(x.at), ev, err)
+			c.oracle.Complain("I", "%s after %T: %v", c.name(x.at), ev, err)
 		}
 	}
 	before := x.status
@@ -69,7 +69,7 @@ func (c *cluster) entered(x *endpoint, ev protocol.Event) {
 	}
 	e := check.Entered{View: nv.View, Primary: nv.Replica, Start: nv.Start}
 	for _, vc := range nv.Set {
-		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
+		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Digest: whole(vc.Sig), Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
 	}
 	for _, choice := range nv.Choices {
 		e.Digests = append(e.Digests, choice.Digest)
