@@ -29,6 +29,10 @@ func Attacks() []Attack {
 		{Name: "request-flood", As: Client, About: "valid requests of one client to all replicas", Rate: 1000, Unit: "requests", run: requestFlood},
 		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answers have 240 kB", Rate: 500, Unit: "repeats", run: retryFlood},
 		{Name: "non-readers", As: Client, About: "asks for answers of 240 kB over many links and reads none", Rate: 2000, Unit: "repeats", Count: 1000, run: nonReaders},
+		{
+			Name: "idle-clients", As: Client, About: "holds links of clients with keys of their own that ask for nothing", Rate: 500, Unit: "links", Count: 10_000,
+			Marks: []string{"total", "address", "pending"}, MarksAfter: time.Minute, run: idleClients,
+		},
 		{Name: "open-flood", As: Client, About: "opens sessions under ever new keys", Rate: 100, Unit: "sessions", run: openFlood},
 		{
 			Name: "future-slots", As: Rogue, About: "votes and checkpoints far ahead", Rate: 4000, Unit: "messages",

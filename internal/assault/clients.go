@@ -3,6 +3,7 @@ package assault
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -287,6 +288,26 @@ func slowFrames(a *assailant) error {
 			}
 			return a.trickle(l, frame)
 		})
+		return nil
+	})
+}
+
+// idleClients holds Count links of clients, each with a key of its own, that never ask for anything.
+func idleClients(a *assailant) error {
+	return a.each(a.plan.Count, func(i int) error {
+		for a.pace() {
+			p, err := a.puppet()
+			if err != nil {
+				return err
+			}
+			l, err := p.join(i % len(a.clients))
+			if err != nil {
+				continue
+			}
+			a.sent.Add(1)
+			_, _ = io.Copy(io.Discard, l) // until it is ended
+			l.drop()
+		}
 		return nil
 	})
 }

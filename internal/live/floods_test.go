@@ -78,6 +78,9 @@ func (o *floodOutcome) complaints() (all []string) {
 	if o.rps < honestMin*o.before {
 		complain("honest clients got %.0f/s of %.0f/s: %.0f %%", o.rps, o.before, 100*o.rps/max(o.before, 1))
 	}
+	if o.newcomer < 0 {
+		complain("a client that came meanwhile was not served in %s", honestTime)
+	}
 	if o.linked > linkTime {
 		complain("a restarted replica was linked after %s", o.linked)
 	}
@@ -270,6 +273,7 @@ func TestFloodJudge(t *testing.T) {
 		"logged":              func(o *floodOutcome) { o.replicas[0].logged = 2 << 20 },
 		"without a link":      func(o *floodOutcome) { o.lost["r0-r1"] = 1 },
 		"honest clients":      func(o *floodOutcome) { o.rps = 49 },
+		"was not served":      func(o *floodOutcome) { o.newcomer = -1 },
 		"was linked after":    func(o *floodOutcome) { o.linked = linkTime + 1 },
 		"sent nothing":        func(o *floodOutcome) { o.report.Sent = 0 },
 		"did not arrive":      func(o *floodOutcome) { o.rejected = nil },

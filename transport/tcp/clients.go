@@ -3,6 +3,8 @@ package tcp
 import (
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/transport"
@@ -10,31 +12,68 @@ import (
 )
 
 // clients counts the client connections, those in their handshake included, so that the caps
-// hold at every moment.
+// hold at every moment but for those that are just being ended for others.
 type clients struct {
 	t        *Transport
 	mu       sync.Mutex
 	all, up  int
 	byAddr   map[string]int
 	byClient map[bft.ClientID]int
+	links    map[*clientLink]string // that are up, to their addresses
 }
 
 func (c *clients) init(t *Transport) {
 	c.t, c.byAddr, c.byClient = t, make(map[string]int), make(map[bft.ClientID]int)
+	c.links = make(map[*clientLink]string)
 }
 
+// admit takes a place. If there is none left, it takes that of a link that asks for nothing: whoever
+// merely holds connections must not shut everybody else out for as long as he likes.
 func (c *clients) admit(address string) (Reason, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.all >= c.t.limits.ClientsMax:
-		return ReasonTotal, false
+		if !c.evict(c.crowded()) {
+			return ReasonTotal, false
+		}
 	case c.byAddr[address] >= c.t.limits.ClientsPerAddressMax:
-		return ReasonAddress, false
+		if !c.evict(address) {
+			return ReasonAddress, false
+		}
 	}
 	c.all++
 	c.byAddr[address]++
 	return 0, true
+}
+
+// crowded is the address with most links. The caller holds mu.
+func (c *clients) crowded() (address string) {
+	links := make(map[string]int, len(c.links))
+	for _, from := range c.links {
+		if links[from]++; links[from] > links[address] {
+			address = from
+		}
+	}
+	return address
+}
+
+// evict ends the link from an address that has been idle for longest, if that is long enough. The
+// caller holds mu.
+func (c *clients) evict(address string) bool {
+	var idle *clientLink
+	for l, from := range c.links {
+		if from == address && (idle == nil || l.silence() > idle.silence()) {
+			idle = l
+		}
+	}
+	if idle == nil || idle.silence() < c.t.limits.ClientIdleMin {
+		return false
+	}
+	delete(c.links, idle)
+	c.t.count.add(ReasonIdle)
+	idle.Close()
+	return true
 }
 
 func (c *clients) leave(address string) {
@@ -44,21 +83,23 @@ func (c *clients) leave(address string) {
 	decrement(c.byAddr, address)
 }
 
-func (c *clients) enter(id bft.ClientID) bool {
+func (c *clients) enter(l *clientLink) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byClient[id] >= c.t.limits.LinksPerClientMax {
+	if c.byClient[l.id] >= c.t.limits.LinksPerClientMax {
 		return false
 	}
-	c.byClient[id]++
+	c.links[l] = addressOf(l.raw.RemoteAddr())
+	c.byClient[l.id]++
 	c.up++
 	return true
 }
 
-func (c *clients) exit(id bft.ClientID) {
+func (c *clients) exit(l *clientLink) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	decrement(c.byClient, id)
+	delete(c.links, l)
+	decrement(c.byClient, l.id)
 	c.up--
 }
 
@@ -74,6 +115,14 @@ type clientLink struct {
 	id  bft.ClientID
 	raw net.Conn
 	out *queue
+
+	made  time.Time
+	heard atomic.Int64 // when the last frame came, after made
+}
+
+// silence is for how long nothing has come.
+func (l *clientLink) silence() time.Duration {
+	return time.Since(l.made) - time.Duration(l.heard.Load())
 }
 
 var _ transport.ClientLink = (*clientLink)(nil)
@@ -81,12 +130,12 @@ var _ transport.ClientLink = (*clientLink)(nil)
 // serve reads and writes the link of a client until it ends.
 func (c *clients) serve(raw, conn net.Conn, id bft.ClientID) {
 	t := c.t
-	if !c.enter(id) {
+	l := &clientLink{t: t, id: id, raw: raw, out: newQueue(t.limits.ClientQueueBytesMax, &t.clientBudget), made: time.Now()}
+	if !c.enter(l) {
 		t.count.add(ReasonClientLinks)
 		return
 	}
-	defer c.exit(id)
-	l := &clientLink{t: t, id: id, raw: raw, out: newQueue(t.limits.ClientQueueBytesMax, &t.clientBudget)}
+	defer c.exit(l)
 	wrote := make(chan error, 1)
 	t.spawn(func() {
 		err := l.out.drain(conn, t.limits.StallTime)
@@ -117,6 +166,7 @@ func (l *clientLink) read(f *frameReader) error {
 		if wire.Kind(frame.Kind) == wire.KindHello {
 			return errSecondHello
 		}
+		l.heard.Store(int64(time.Since(l.made)))
 		l.t.h.ClientFrame(l, frame)
 	}
 }

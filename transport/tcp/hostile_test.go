@@ -254,6 +254,46 @@ func TestStrangersAndReplicas(t *testing.T) {
 	}
 }
 
+// TestIdleClientsGiveWay: links that ask for nothing do not shut others out, and those that ask stay.
+func TestIdleClientsGiveWay(t *testing.T) {
+	const idle = 300 * time.Millisecond
+	for name, limits := range map[string]tcp.Limits{
+		"in all": {ClientsMax: 3, ClientIdleMin: idle}, "from one address": {ClientsPerAddressMax: 3, ClientIdleMin: idle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := victim(t, false, limits)
+			var conns []*tcp.ClientConn
+			for range 3 {
+				conn, err := c.dial(t, 0, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conns = append(conns, conn)
+			}
+			busy := conns[1]
+			until(t, "a place that is given away", func() bool {
+				if err := busy.WriteFrames(wire.AppendFrame(nil, wire.KindRequest, []byte("busy"))); err != nil {
+					t.Fatal(err)
+				}
+				conn, err := c.dial(t, 0, 0)
+				if err == nil {
+					conn.Close()
+				}
+				return c.transports[0].Stats().Refused[tcp.ReasonIdle.String()] >= 2
+			})
+			for _, i := range []int{0, 2} {
+				if _, err := conns[i].ReadFrame(); err == nil {
+					t.Errorf("idle link %d lives", i)
+				}
+			}
+			if err := busy.WriteFrames(wire.AppendFrame(nil, wire.KindRequest, []byte("still here"))); err != nil {
+				t.Errorf("the busy link was ended: %v", err)
+			}
+		})
+	}
+}
+
 func TestCaps(t *testing.T) {
 	t.Run("handshakes", func(t *testing.T) {
 		c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})

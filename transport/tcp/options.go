@@ -51,10 +51,12 @@ type Limits struct {
 	PendingPerAddressMax int // 96
 
 	// ClientsMax bounds the client links, ClientsPerAddressMax those from one address,
-	// LinksPerClientMax those of one key.
-	ClientsMax           int // 2048
-	ClientsPerAddressMax int // 1024
-	LinksPerClientMax    int // 16
+	// LinksPerClientMax those of one key. A new link takes the place of one that has brought
+	// nothing for ClientIdleMin, if there is no other place.
+	ClientsMax           int           // 2048
+	ClientsPerAddressMax int           // 1024
+	LinksPerClientMax    int           // 16
+	ClientIdleMin        time.Duration // 10 s
 
 	// PeerQueueBytesMax bounds what waits to be sent to one replica, ClientQueueBytesMax to one
 	// client. When all clients together exceed ClientQueuesBytesMax, each keeps a share of
@@ -86,6 +88,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.ClientsMax, 2048)
 	orDefault(&l.ClientsPerAddressMax, 1024)
 	orDefault(&l.LinksPerClientMax, 16)
+	orDefault(&l.ClientIdleMin, 10*time.Second)
 	orDefault(&l.PeerQueueBytesMax, 2*bft.PeerFrameBytesMax)
 	orDefault(&l.ClientQueueBytesMax, 1<<20)
 	orDefault(&l.ClientQueuesBytesMax, 16<<20)

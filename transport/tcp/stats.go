@@ -26,13 +26,14 @@ const (
 	ReasonFrameStalled               // a frame began and did not arrive
 	ReasonProtocol                   // a frame where none belongs
 	ReasonNotReading                 // the other end takes nothing of what is sent to it
+	ReasonIdle                       // a client that asked for nothing gave its place to another
 	ReasonAccept                     // the system refused to accept (out of descriptors)
 	reasonCount
 )
 
 var reasonNames = [reasonCount]string{
 	"handshake-timeout", "tls", "key", "hello", "pending", "address", "total", "client-links",
-	"replaced", "frame-size", "frame-stalled", "protocol", "not-reading", "accept",
+	"replaced", "frame-size", "frame-stalled", "protocol", "not-reading", "idle", "accept",
 }
 
 // String is the name under which the reason is counted.
