@@ -37,6 +37,7 @@ type stages struct {
 	live    check.Liveness
 	settled bft.View
 	lonely  bool
+	unknown int // calls of correct clients that ended without an outcome since the healing
 }
 
 func (s *stages) begin() {
@@ -96,7 +97,9 @@ func (s *stages) look() {
 		}
 	case phaseHeal:
 		if s.idle() {
-			w.oracle.Busy("heal", w.oracle.Committed()-s.before, 1)
+			if s.unknown == 0 { // who floods OPENs closes the sessions of others: their calls end, executed or not
+				w.oracle.Busy("heal", w.oracle.Committed()-s.before, 1)
+			}
 			s.enter(phaseSettle, 0)
 		} else if spent > s.live.Bound {
 			s.late()
@@ -223,6 +226,9 @@ func (s *stages) late() {
 func (s *stages) finished(c *simClient, k *call, err error) {
 	if s.phase < phaseHeal || k.deadline != client.Never {
 		return
+	}
+	if errors.Is(err, client.ErrOutcomeUnknown) {
+		s.unknown++
 	}
 	if err != nil && !errors.Is(err, client.ErrOutcomeUnknown) {
 		s.w.oracle.Complain("L1", "a call of client %d ends with %v", c.index, err)
