@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -14,27 +13,24 @@ const acceptPauseMax = time.Second
 
 // listener accepts for peers or for clients. run is its goroutine.
 type listener struct {
-	t      *Transport
-	ln     net.Listener
-	name   string
-	prove  prover
-	admit  func(address string) (Reason, bool) // whether one more connection may begin
-	serve  func(ctx context.Context, raw, conn net.Conn, who identity)
-	leave  func(address string)      // after every connection that admit let in
-	known  func(address string) bool // has places of its own among the handshakes
-	mu     sync.Mutex
-	all    int            // handshakes under way, those of known addresses apart
-	byAddr map[string]int // all of them by address
+	t     *Transport
+	ln    net.Listener
+	name  string
+	prove prover
+	admit func(address string) (Reason, bool) // whether one more connection may begin
+	serve func(ctx context.Context, raw, conn net.Conn, who identity)
+	leave func(address string)      // after every connection that admit let in
+	known func(address string) bool // has places of its own among the handshakes
+	under [2]*pending               // handshakes under way: of strangers, and of known addresses
 }
 
 func (t *Transport) peerListener(ln net.Listener) *listener {
-	l := &listener{t: t, ln: ln, name: "peer", byAddr: make(map[string]int)}
+	l := &listener{t: t, ln: ln, name: "peer", under: newPendings(&t.limits), known: t.ofPeers}
 	l.prove = provePlainAccept(t.o.Membership, t.o.Self, false)
 	if !t.o.InsecureNone {
 		l.prove = proveTLSServer(t.o.Key, identifyPeer(t.o.Membership, t.o.Self))
 	}
 	l.admit = func(string) (Reason, bool) { return 0, true }
-	l.known = t.ofPeers
 	l.leave = func(string) {}
 	l.serve = func(_ context.Context, raw, conn net.Conn, who identity) {
 		t.peers[who.replica].serve(raw, conn)
@@ -44,13 +40,13 @@ func (t *Transport) peerListener(ln net.Listener) *listener {
 
 func (t *Transport) clientListener(ln net.Listener) *listener {
 	t.clients.init(t)
-	l := &listener{t: t, ln: ln, name: "client", byAddr: make(map[string]int)}
+	l := &listener{t: t, ln: ln, name: "client", under: newPendings(&t.limits)}
+	l.known = func(string) bool { return false }
 	l.prove = provePlainAccept(t.o.Membership, t.o.Self, true)
 	if !t.o.InsecureNone {
 		l.prove = proveTLSServer(t.o.Key, identifyClient(t.o.Membership))
 	}
 	l.admit, l.leave = t.clients.admit, t.clients.leave
-	l.known = func(string) bool { return false }
 	l.serve = func(_ context.Context, raw, conn net.Conn, who identity) {
 		t.clients.serve(raw, conn, who.client)
 	}
@@ -83,29 +79,36 @@ func (l *listener) run(ctx context.Context) {
 // accepted starts the goroutine of a connection if there is room for it.
 func (l *listener) accepted(ctx context.Context, raw net.Conn) {
 	address := addressOf(raw.RemoteAddr())
-	known := l.known(address)
-	reason, ok := l.begin(address, known)
-	if !ok {
+	if reason, ok := l.admit(address); !ok {
 		l.t.count.add(reason)
 		raw.Close()
 		return
 	}
 	if !l.t.track(raw) {
-		l.finish(address, known)
 		l.leave(address)
 		return
+	}
+	h, under := &handshake{Conn: raw, address: address}, l.under[0]
+	if l.known(address) {
+		under = l.under[1]
+	}
+	if victim, reason := under.enter(h); victim != nil {
+		l.t.count.add(reason)
+		l.t.end(victim.Conn)
 	}
 	l.t.spawn(func() {
 		defer l.leave(address)
 		defer l.t.end(raw)
 		tune(raw)
-		conn, who, err := greet(ctx, raw, l.prove, l.t.hello, true, l.t.limits.HandshakeTime)
-		l.finish(address, known)
-		if err != nil {
+		conn, who, err := greet(ctx, h, l.prove, l.t.hello, true, l.t.limits.HandshakeTime)
+		under.leave(h)
+		switch {
+		case h.reason.Load() != 0: // it made room, and was counted then
+		case err != nil:
 			l.refused(ctx, raw, who, err)
-			return
+		default:
+			l.serve(ctx, raw, conn, who)
 		}
-		l.serve(ctx, raw, conn, who)
 	})
 }
 
@@ -120,36 +123,6 @@ func (l *listener) refused(ctx context.Context, raw net.Conn, who identity, err 
 		level = l.t.log.Warn // a member that is configured otherwise: the operator must see it
 	}
 	level("refused", "listener", l.name, "from", raw.RemoteAddr(), "reason", reason, "error", err)
-}
-
-// begin takes a place among the handshakes under way. A known address does not compete with others
-// for them: strangers who hold all places must not keep a restarted replica out.
-func (l *listener) begin(address string, known bool) (Reason, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.all >= l.t.limits.PendingMax && !known:
-		return ReasonPending, false
-	case l.byAddr[address] >= l.t.limits.PendingPerAddressMax:
-		return ReasonAddress, false
-	}
-	if reason, ok := l.admit(address); !ok {
-		return reason, false
-	}
-	if !known {
-		l.all++
-	}
-	l.byAddr[address]++
-	return 0, true
-}
-
-func (l *listener) finish(address string, known bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !known {
-		l.all--
-	}
-	decrement(l.byAddr, address)
 }
 
 // decrement forgets a key when its count is zero, so that the map is bounded by what is open.

@@ -236,19 +236,22 @@ func TestBadFrames(t *testing.T) {
 func TestStrangersAndReplicas(t *testing.T) {
 	c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})
 	away := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, 0, 1)}}
-	for i := range 4 {
+	// A replica begins, from where it is dialled, and strangers take no place but their own.
+	begun := dialRaw(t, c.peerAddr[0])
+	var strangers []net.Conn
+	for range 4 {
 		stranger, err := away.Dial("tcp", c.peerAddr[0])
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer stranger.Close()
-		if i >= 2 {
-			ended(t, stranger)
-		}
+		strangers = append(strangers, stranger)
+	}
+	for _, s := range strangers[:2] {
+		ended(t, s)
 	}
 	c.untilRefused(t, tcp.ReasonPending, 2)
-	// The places are taken, and a replica that comes from where it is dialled needs none of them.
-	conn := tls.Client(dialRaw(t, c.peerAddr[0]), keys.ClientConfig(c.keys[1], c.keys[0].PublicDER()))
+	conn := tls.Client(begun, keys.ClientConfig(c.keys[1], c.keys[0].PublicDER()))
 	if err := conn.Handshake(); err != nil {
 		t.Errorf("a replica is kept out by strangers: %v", err)
 	}
@@ -297,10 +300,10 @@ func TestIdleClientsGiveWay(t *testing.T) {
 func TestCaps(t *testing.T) {
 	t.Run("handshakes", func(t *testing.T) {
 		c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})
-		for range 2 {
-			dialRaw(t, c.clientAddr[0])
-		}
-		ended(t, dialRaw(t, c.clientAddr[0]))
+		oldest := dialRaw(t, c.clientAddr[0])
+		dialRaw(t, c.clientAddr[0])
+		dialRaw(t, c.clientAddr[0])
+		ended(t, oldest)
 		c.untilRefused(t, tcp.ReasonPending, 1)
 		// Peers have places of their own.
 		conn := tls.Client(dialRaw(t, c.peerAddr[0]), keys.ClientConfig(c.keys[1], c.keys[0].PublicDER()))
@@ -310,8 +313,9 @@ func TestCaps(t *testing.T) {
 	})
 	t.Run("handshakes from one address", func(t *testing.T) {
 		c, _ := victim(t, false, tcp.Limits{PendingPerAddressMax: 1, HandshakeTime: time.Hour})
+		oldest := dialRaw(t, c.clientAddr[0])
 		dialRaw(t, c.clientAddr[0])
-		ended(t, dialRaw(t, c.clientAddr[0]))
+		ended(t, oldest)
 		c.untilRefused(t, tcp.ReasonAddress, 1)
 	})
 	for name, limits := range map[string]tcp.Limits{

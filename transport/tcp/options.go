@@ -44,9 +44,10 @@ type Limits struct {
 	StallTime time.Duration // 10 s
 
 	// PendingMax bounds the handshakes under way on one listener, PendingPerAddressMax those
-	// from one address (IPv6: one /64). Peers and clients are counted apart, so that no
-	// number of clients keeps a replica out; and where replicas listen for each other only
-	// strangers are counted by PendingMax, those from the address of a peer are not.
+	// from one address (IPv6: one /64). Beyond it a newcomer takes the place of another that has
+	// proved nothing. Peers and clients are counted apart, so that no number of clients keeps a
+	// replica out; and where replicas listen for each other strangers and those who come from
+	// the address of a peer have as many places each.
 	PendingMax           int // 128
 	PendingPerAddressMax int // 96
 

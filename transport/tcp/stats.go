@@ -17,8 +17,8 @@ const (
 	ReasonTLS                        // not TLS 1.3, no certificate, another application protocol
 	ReasonKey                        // the key is not of a member, or the client is not admitted
 	ReasonHello                      // another version, cluster, epoch or protocol
-	ReasonPending                    // too many handshakes under way
-	ReasonAddress                    // too many connections from one address
+	ReasonPending                    // it made room for another handshake under way
+	ReasonAddress                    // too many connections from one address; or it made room for another of its address
 	ReasonTotal                      // too many client links
 	ReasonClientLinks                // too many links of one client
 	ReasonReplaced                   // the same peer connected anew

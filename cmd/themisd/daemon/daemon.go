@@ -181,7 +181,7 @@ func options(c *config.Config, log *slog.Logger) (replica.Options, error) {
 	}
 	links, err := tcp.New(tcp.Options{
 		Self: c.Replica, Membership: m, Key: key, ListenPeer: c.Listen.Peer, ListenClient: c.Listen.Client,
-		Dial: dials(c), Log: log,
+		Dial: dials(c), Log: log, Limits: linkLimits(m.N(), log),
 	})
 	if err != nil {
 		return o, err
