@@ -1,0 +1,123 @@
+package foreign
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestPython runs the tests of clients/python: the vectors in both directions, and a session
+// against replicas that lie.
+func TestPython(t *testing.T) {
+	cmd := exec.Command(python(t), "-W", "error", "-m", "unittest", "-v")
+	cmd.Dir = scripts
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if n := strings.Count(string(out), "... ok\n"); n < 20 {
+		t.Fatalf("only %d tests ran\n%s", n, out)
+	}
+}
+
+// TestClient reads and writes by the Python client while replicas are well, down, lying, paused.
+func TestClient(t *testing.T) {
+	t.Parallel()
+	r := up(t)
+	r.commands()
+
+	must(t, r.Kill(3))
+	r.roundTrip("a backup is down")
+	r.back(3)
+
+	must(t, r.Lie(2, "wrong-replies"))
+	r.roundTrip("a backup lies")
+	r.want("one\n", 0, "get", "well")
+	must(t, r.Kill(2))
+	r.back(2)
+
+	paused := r.primary()
+	must(t, r.Pause(paused))
+	r.roundTrip("the primary is silent")
+	must(t, r.Resume(paused))
+
+	liar := r.primary()
+	must(t, r.Lie(liar, "wrong-replies"))
+	r.roundTrip("the primary lies to clients")
+	must(t, r.Kill(liar))
+	r.want("one\n", 0, "get", "well")
+	r.goes("a backup is down")
+
+	must(t, r.Kill((liar+1)%4))
+	out, talk, code := r.run("--timeout", "1", "get", "well")
+	if out != "" || code != 3 || !strings.Contains(talk, "themis cluster status") {
+		t.Errorf("without a quorum the client prints %q, ends with %d and says %q", out, code, talk)
+	}
+}
+
+// commands holds the command line against its promise: what it prints and how it ends.
+func (r *rig) commands() {
+	r.t.Helper()
+	r.want("", 0, "put", "well", "green")
+	r.want("green\n", 0, "get", "well")
+	r.want("", 0, "cas", "well", "green", "one")
+	r.want("", 1, "cas", "well", "green", "two")
+	r.want("one\n", 0, "get", "well")
+	r.want("", 1, "get", "nothing")
+	r.want("", 1, "del", "nothing")
+	r.want("", 2, "get")
+	r.want("", 1, "--dir", r.Dir+"/none", "get", "well")
+}
+
+// TestRogueBackup puts every rogue in the place of replica 3, one after the other.
+func TestRogueBackup(t *testing.T) {
+	t.Parallel()
+	r := up(t)
+	for _, way := range []struct {
+		how, reason string // a reason for which the others must have rejected it
+	}{
+		{"silent", ""},
+		{"wrong-replies", ""},
+		{"bad-votes", "conflict"},
+		{"view-spam", ""},
+		{"false-new-view", "bad-proof"},
+		{"false-checkpoint", "bad-signature"},
+		{"future", "above-window"},
+		{"replay", "wrong-sender"},
+		{"garbage", "malformed"},
+	} {
+		end := r.rogue(3, way.how)
+		r.roundTrip("a backup is rogue: " + way.how)
+		r.goes("a backup is rogue: " + way.how)
+		if way.reason != "" {
+			r.eventually(way.how+" to be rejected", func() bool { return r.against(3).rejections[way.reason] > 0 })
+		}
+		t.Logf("%s: %+v", way.how, r.against(3))
+		end()
+	}
+}
+
+// TestRoguePrimary puts rogues in the place of the primary of the moment: replica 0 at first.
+func TestRoguePrimary(t *testing.T) {
+	t.Parallel()
+	r := up(t)
+	for i, how := range []string{"equivocate", "silent", "false-new-view"} {
+		id := r.primary()
+		if i == 0 && id != 0 {
+			t.Fatalf("the first primary is %d", id)
+		}
+		end := r.rogue(id, how)
+		r.roundTrip("the primary is rogue: " + how)
+		r.goes("the primary is rogue: " + how)
+		against := r.against(id)
+		t.Logf("%s: %+v", how, against)
+		switch p := r.primary(); {
+		case how == "equivocate" && against.evidence == 0: // it may stay: two backups got the same batch
+			t.Errorf("nobody noticed that replica %d equivocates", id)
+		case how != "equivocate" && p == id:
+			t.Errorf("%s: replica %d is the primary still", how, id)
+		}
+		end()
+		r.back(id)
+	}
+}
