@@ -352,6 +352,35 @@ func TestLiarIsNotAskedAgain(t *testing.T) {
 	}
 }
 
+// TestLiarRestsForTheWholeTarget: not even when its time of rest is over and all others are slow.
+func TestLiarRestsForTheWholeTarget(t *testing.T) {
+	c := sample(8)
+	r := newRig(t, 4)
+	r.peers[1] = lying(honest(c), func(f *wire.StateFragment) { f.Bytes[0] ^= 1 })
+	r.peers[2], r.peers[3] = silent, silent
+	r.start(c.target(1, 2, 3))
+	if r.run(40*patience) != nil || len(r.rejects[1]) != 1 {
+		t.Fatalf("replica 1 was rejected for %v while others were left to ask", r.rejects[1])
+	}
+	r.peers[2] = honest(c)
+	r.run(40 * patience)
+	r.wantState(c)
+}
+
+// TestCheckpointBeforeTheStableOneIsKept: a peer that is fetching it when the next becomes stable
+// gets the rest of it.
+func TestCheckpointBeforeTheStableOneIsKept(t *testing.T) {
+	s := NewServer(4)
+	defer s.Close()
+	for _, seq := range []bft.SeqNum{4, 8, 12} {
+		s.Hold(sample(seq))
+		s.Stable(seq)
+	}
+	if s.Held(4) != nil || s.Held(8) == nil || s.Held(12) == nil {
+		t.Fatalf("held after 12 became stable: 4 %v, 8 %v, 12 %v", s.Held(4) != nil, s.Held(8) != nil, s.Held(12) != nil)
+	}
+}
+
 // TestAllLie: nothing false is installed, nobody is flooded, and the first honest answer ends it.
 func TestAllLie(t *testing.T) {
 	c := sample(8)

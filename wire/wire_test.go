@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
@@ -135,6 +136,23 @@ func exact(t *rapid.T, b []byte, again func([]byte) ([]byte, error)) {
 
 // TestTagsAreDistinct: kinds, senders, clusters, epochs and protocols never share a tag, nor is
 // one tag the beginning of another.
+// TestDigestsAreDistinct: the digest of one thing is never one of another with the same bytes, and
+// what is hashed under a tag says so.
+func TestDigestsAreDistinct(t *testing.T) {
+	b := []byte("the same bytes")
+	seen := map[bft.Digest]string{sha256.Sum256(b): "the bytes alone"}
+	for _, tag := range []string{"", "batch", "request", "membership", "seed", "reques"} {
+		d := DigestOf(tag, b)
+		if other, dup := seen[d]; dup {
+			t.Errorf("%q and %q have one digest", tag, other)
+		}
+		seen[d] = tag
+	}
+	if DigestOf("a", []byte("bc")) == DigestOf("ab", []byte("c")) {
+		t.Error("the end of the tag is not marked")
+	}
+}
+
 func TestTagsAreDistinct(t *testing.T) {
 	var tags [][]byte
 	for _, p := range []string{"client", "pbft", "pbf"} {

@@ -59,6 +59,20 @@ func TestOneClaimDecidesNothing(t *testing.T) {
 	}
 }
 
+// TestProposalAgainstADecision: what f+1 claims decided is not voted against, though the primary
+// proposes something else; its contradiction is counted.
+func TestProposalAgainstADecision(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x := c.nodes[3]
+	for _, from := range []bft.ReplicaID{1, 2} {
+		c.say(from, 3, &Decided{First: 1, Digests: []bft.Digest{digestOf(1)}})
+	}
+	c.preprepare(3, 1, 2)
+	if s := x.core.slots.At(1); s.accepted || x.core.conflict != 1 || x.rejects[protocol.ReasonConflict] != 1 {
+		t.Fatalf("accepted %t, %d contradictions, rejections %v", s.accepted, x.core.conflict, x.rejects)
+	}
+}
+
 // fill commits slots 1 to 4 everywhere while nobody hears a CHECKPOINT.
 func fill(t *testing.T) *cluster {
 	c := newCluster(t, 4, 1)

@@ -7,6 +7,7 @@ import (
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/protocol/pbft"
 	"github.com/themis-bft/themis/sim/rng"
+	"github.com/themis-bft/themis/wire"
 )
 
 // selfCrowned starts views of which it is not the primary, with sets that it overheard; or, if
@@ -62,4 +63,42 @@ func (s *selfCrowned) note(e *Env, vc *pbft.ViewChange) {
 	s.done[vc.View] = true
 	delete(s.heard, vc.View)
 	e.broadcast(e.Sign(&pbft.NewView{View: vc.View, Replica: e.Self, Set: set, Start: start, Choices: choices}))
+}
+
+// overrule starts its views as it must and then proposes something else in the slots that its own
+// NEW-VIEW fixed, to those who may still lack the bodies, which it serves to nobody.
+type overrule struct {
+	equivocate
+	last *pbft.PrePrepare
+}
+
+func newOverrule(*rng.Source) Strategy {
+	return &overrule{equivocate: equivocate{alt: make(map[bft.Digest]bft.Digest)}}
+}
+
+// Outgoing puts proposals behind own NEW-VIEWs.
+func (s *overrule) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
+	if p.Msg == nil && p.Kind == wire.KindBody {
+		return
+	}
+	emit(p)
+	switch m := p.Msg.(type) {
+	case *pbft.PrePrepare:
+		s.last = m
+	case *pbft.NewView:
+		if m.Replica != e.Self || s.last == nil {
+			return
+		}
+		for _, c := range m.Choices {
+			again := s.other(s.last)
+			emit(Parcel{To: p.To, Msg: &pbft.PrePrepare{View: m.View, Seq: c.Seq, Digest: again.Digest, Batch: again.Batch}})
+		}
+	}
+}
+
+// Observe keeps a proposal to twist.
+func (s *overrule) Observe(_ *Env, _, _ bft.ReplicaID, m protocol.Message) {
+	if p, ok := m.(*pbft.PrePrepare); ok {
+		s.last = p
+	}
 }

@@ -159,6 +159,9 @@ func ofClients() []canary {
 			e.Set[2].Digest = digest(9)
 			o.Enters(1, e)
 		}},
+		{"a vote against the view's own choice", "S7e", func(o *Oracle) {
+			o.Cast(1, Vote{Kind: VotePrepare, View: 1, Seq: 1, Digest: otherD})
+		}},
 		{"a view entered on a claim of a later view", "S7e", func(o *Oracle) {
 			e := entered(d)
 			e.Set[0].P = []Claimed{{Seq: 1, Digest: d, View: 1}}

@@ -69,6 +69,7 @@ func (o *Oracle) Enters(r bft.ReplicaID, e Entered) {
 	}
 	for i, got := range e.Digests {
 		n := start + 1 + bft.SeqNum(i)
+		o.votes.fixed[ballot{replica: r, view: e.View, seq: n}] = got
 		want, decided := o.follows(e.Set, n)
 		if !decided || got != want {
 			o.Complain("S7e", "%v enters view %d with %v in slot %d; its set says %v (decided: %v)", r, e.View, got, n, want, decided)

@@ -43,6 +43,12 @@ type ballot struct {
 	seq     bft.SeqNum
 }
 
+// inView is the ballot without its kind.
+func (b ballot) inView() ballot {
+	b.kind = 0
+	return b
+}
+
 type place struct {
 	view bft.View
 	seq  bft.SeqNum
@@ -51,6 +57,7 @@ type place struct {
 type voteBook struct {
 	cast     map[ballot]bft.Digest
 	durable  map[ballot]bft.Digest
+	fixed    map[ballot]bft.Digest       // what the NEW-VIEW that a replica entered with says of a slot
 	prepared map[place]bft.Digest        // by honest replicas: what they sent COMMIT for or claim in P
 	bySlot   map[bft.SeqNum][]preparedIn // the same by slot
 	chosen   map[bft.SeqNum]place
@@ -65,7 +72,7 @@ type preparedIn struct {
 
 func newVoteBook() voteBook {
 	return voteBook{
-		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest),
+		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest), fixed: make(map[ballot]bft.Digest),
 		prepared: make(map[place]bft.Digest), bySlot: make(map[bft.SeqNum][]preparedIn),
 		chosen: make(map[bft.SeqNum]place), backing: make(map[Vote]bft.ReplicaSet), commits: make(map[Vote][]bft.View),
 	}
@@ -82,6 +89,9 @@ func (o *Oracle) Cast(r bft.ReplicaID, v Vote) {
 		return
 	}
 	o.votes.cast[key] = v.Digest
+	if fixed, ok := o.votes.fixed[key.inView()]; ok && fixed != v.Digest && v.Kind <= VoteCommit {
+		o.Complain("S7e", "%v sends %v %v for slot %d, which it entered view %d with as %v", r, v.Kind, v.Digest, v.Seq, v.View, fixed)
+	}
 	o.votes.back(r, v)
 	if v.Kind == VoteCommit {
 		o.Prepared(r, v.View, v.Seq, v.Digest)

@@ -259,3 +259,17 @@ func TestAddressOf(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstFrameIsSmall: a first frame longer than any HELLO is refused by its length alone.
+func TestFirstFrameIsSmall(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer func() { _ = ours.Close() }()
+	go func() {
+		long := append(binary.LittleEndian.AppendUint32(nil, helloFrameBytesMax+1), make([]byte, helloFrameBytesMax+1)...)
+		_, _ = theirs.Write(long)
+		_ = theirs.Close()
+	}()
+	if _, err := readHello(ours); !errors.Is(err, wire.ErrMalformed) {
+		t.Fatalf("a first frame of %d bytes: %v", helloFrameBytesMax+1, err)
+	}
+}
