@@ -48,9 +48,10 @@ func halfOpen(a *assailant) error {
 	if err != nil {
 		return err
 	}
+	ports := a.ports()
 	return a.hold(func(i int, c *conn) error {
 		part := first
-		if i%2 == 0 {
+		if i/len(ports)%2 == 0 {
 			part = first[:len(first)/2]
 		}
 		_, err := c.Write(part)

@@ -38,6 +38,7 @@ var (
 	onlyFlood    = flag.String("only", "", "the only attack in TestFloods, or several, with commas (empty: all)")
 	attackRate   = flag.Int("rate", 0, "of the attacks in TestFloods and TestFrames, per second (0: each its own)")
 	memoryBound  = flag.Uint64("memory-bound", 0, "bytes that no replica may exceed in TestFloods (0: what it says itself)")
+	scheduled    = flag.String("schedule", "", "file of the faults in TestWeather, as a failed run leaves it in -keep (empty: they are drawn)")
 	keep         = flag.String("keep", "", "folder that receives the logs and the history of a campaign that fails")
 )
 

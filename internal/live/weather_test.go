@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -74,10 +75,20 @@ func weather(t *testing.T, r *rand.Rand, total time.Duration, frames bool) {
 	schedule := faultproxy.Draw(faultproxy.Climate{
 		Links: m.Links(), Total: total, Seed: r.Uint64(), Opaque: !frames, Liar: bft.ReplicaID(liar).String(),
 	})
+	if *scheduled != "" {
+		text, err := os.ReadFile(*scheduled)
+		must(t, err)
+		schedule, err = faultproxy.ParseSchedule(string(text))
+		must(t, err)
+	}
 	if len(schedule) == 0 {
 		t.Fatalf("no fault was drawn for %s: raise -for", total)
 	}
-	n.save("schedule.txt", []byte(schedule.String()))
+	t.Cleanup(func() {
+		if t.Failed() {
+			n.save("schedule.txt", []byte(schedule.String()))
+		}
+	})
 	n.up()
 	l := startLoad(t, n, r)
 	l.progress(100)
@@ -113,9 +124,6 @@ func weather(t *testing.T, r *rand.Rand, total time.Duration, frames bool) {
 	}
 	if replayed == 0 {
 		t.Error("no stream was replayed")
-	}
-	if t.Failed() {
-		t.Logf("the schedule was:\n%s", schedule)
 	}
 	f := figures{
 		"faults": len(schedule), "seconds": total.Seconds(), "during": during, "after_ms": ms(after), "view": view,
