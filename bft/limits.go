@@ -94,6 +94,12 @@ const (
 	ServeBytesPerSecond = 32 << 20
 	ServeBurstBytes     = 4 << 20
 
+	// RepeatBytesPerSecond is what one client may draw of answers that it was given before, on all
+	// its links together; RepeatBurstBytes what it may draw at once: all that its session keeps,
+	// since a client whose links broke asks for that, and some times over.
+	RepeatBytesPerSecond = 512 << 10
+	RepeatBurstBytes     = 4 * SessionReplyBytesMax
+
 	// WastedChecksPerSecond is how many signatures one peer may make a replica check for nothing,
 	// or for messages that it can make in any number: about a tenth of one core. WastedChecksBurst
 	// lets it do so in a burst, since after a view change a correct peer sends much at once.
@@ -115,5 +121,6 @@ const (
 	_ = uint(ServeBurstBytes - BatchBytesMax - 64)                   // a body can always be served once
 	_ = uint(ServeBurstBytes - StateFragmentBytesMax - 64)           // and a fragment
 	_ = uint(WastedChecksBurst - 2*BatchRequestsMax)                 // the largest frame fits the burst
+	_ = uint(RepeatBurstBytes - SessionReplyBytesMax)                // and a session's replies can be repeated
 	_ = uint64(SeqMax>>1 - WindowSlotsMax)                           // sums cannot wrap
 )

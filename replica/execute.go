@@ -7,6 +7,7 @@ import (
 	"github.com/themis-bft/themis/catchup"
 	"github.com/themis-bft/themis/exec"
 	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/protocol"
 )
 
 // executable is one piece of work of the execute stage: an output, or a late response of the
@@ -26,6 +27,8 @@ type execute struct {
 	out   exec.Output
 	work  []executable
 	own   []host.Input
+
+	repeats repeats
 	// digests of the newest own checkpoints, to tell a state that was overtaken from one that
 	// replaces a wrong one.
 	digests map[bft.SeqNum]bft.Digest
@@ -71,8 +74,10 @@ func (e *execute) output(o *host.Output) {
 		e.install(o.Install)
 	}
 	for i := range o.Lookup {
-		l := &o.Lookup[i]
-		switch known := e.exec.Lookup(&l.Request, !l.Relay, &e.out); {
+		l, before := &o.Lookup[i], len(e.out.Replies)
+		known := e.exec.Lookup(&l.Request, !l.Relay, &e.out)
+		e.spare(l.Request.Client, before)
+		switch {
 		case !known:
 			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay})
 		case l.Doubt:
@@ -81,6 +86,21 @@ func (e *execute) output(o *host.Output) {
 	}
 	e.executed.Store(uint64(e.exec.Executed()))
 	e.outputs.put(o)
+}
+
+// spare takes back the replies from an index on, all of them repeats, if the client has drawn too much
+// of that. It asks again when it needs them.
+func (e *execute) spare(id bft.ClientID, from int) {
+	var n int64
+	for i := range e.out.Replies[from:] {
+		n += replyBytesMin + int64(len(e.out.Replies[from+i].Result))
+	}
+	if n == 0 || e.repeats.take(id, n*e.links.of(id), e.clock.sinceStart()) {
+		return
+	}
+	clear(e.out.Replies[from:])
+	e.out.Replies = e.out.Replies[:from]
+	e.metrics.clientRejected[protocol.ReasonOverloaded].Inc()
 }
 
 // install replaces the state by a certified one. A state that execution has overtaken is

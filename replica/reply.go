@@ -71,6 +71,13 @@ func (l *links) send(id bft.ClientID, b []byte) {
 	}
 }
 
+// of is the number of live links of a client.
+func (l *links) of(id bft.ClientID) int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return int64(len(l.clients[id]))
+}
+
 func (l *links) addClient(c transport.ClientLink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

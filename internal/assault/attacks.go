@@ -27,7 +27,7 @@ func Attacks() []Attack {
 			Marks: []string{"bad-request", "bad-signature", "bad-client"}, run: badSignatures,
 		},
 		{Name: "request-flood", As: Client, About: "valid requests of one client to all replicas", Rate: 1000, Unit: "requests", run: requestFlood},
-		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answers have 240 kB", Rate: 500, Unit: "repeats", run: retryFlood},
+		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answers have 240 kB", Rate: 500, Unit: "repeats", Marks: []string{"overloaded"}, run: retryFlood},
 		{Name: "non-readers", As: Client, About: "asks for answers of 240 kB over many links and reads none", Rate: 2000, Unit: "repeats", Count: 1000, run: nonReaders},
 		{
 			Name: "idle-clients", As: Client, About: "holds links of clients with keys of their own that ask for nothing", Rate: 500, Unit: "links", Count: 10_000,

@@ -177,7 +177,7 @@ func table(counts map[string]uint64) string {
 // smokeTime how long.
 const (
 	smokeShare = 10
-	smokeTime  = 700 * time.Millisecond
+	smokeTime  = 400 * time.Millisecond
 )
 
 // TestSmoke lets every attack loose for a moment on one cluster: each must arrive, no replica may
