@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -621,6 +622,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add(sample(8).manifest)
 	f.Add(newCheckpoint(0).manifest)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		alloctest.Reader(t, len(b), bft.StateItemBytesMax, func() { ParseManifest(b) })
 		m, err := ParseManifest(b)
 		if err != nil {
 			return

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/keys"
 )
 
@@ -288,6 +289,10 @@ func FuzzConfig(f *testing.F) {
 	f.Add(RenderCluster(testCluster(f, 4)))
 	f.Add([]byte("peers = [{id = 1, dial = \"a:1\"}, {id = 1, dial = [{}]}]\nlisten.peer = \"x\""))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		alloctest.Reader(t, 4*len(data), 1<<20, func() { // a table of TOML is larger than its text
+			Parse("f", data)
+			ParseCluster("f", data)
+		})
 		if c, err := Parse("f", data); err == nil {
 			again, err := Parse("f", Render(c))
 			if err != nil || !reflect.DeepEqual(c, again) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/catchup"
+	"github.com/themis-bft/themis/internal/alloctest"
 )
 
 // checkpoint takes the only checkpoint announced since the last call.
@@ -246,6 +247,7 @@ func FuzzSessionPage(f *testing.F) {
 	x.open(101)
 	f.Add(x.e.table.encoded(0).bytes)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		alloctest.Reader(t, len(b), bft.StateItemBytesMax, func() { decodePage(b, 0) })
 		sessions, err := decodePage(b, 0)
 		if err != nil {
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/themis-bft/themis/auth"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -232,6 +233,7 @@ func FuzzPeerFrame(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
 		w := newWorld(t)
+		alloctest.Reader(t, len(payload), bft.PeerFrameBytesMax, func() { w.verify.Peer(2, wire.Kind(kind), payload, w.at.Wall) })
 		in := w.verify.Peer(2, wire.Kind(kind), payload, w.at.Wall)
 		if in == nil {
 			t.Fatal("no input")
@@ -248,6 +250,7 @@ func FuzzClientFrame(f *testing.F) {
 	f.Add(byte(wire.KindRetry), w.request(0, 0, 5))
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
 		w := newWorld(t)
+		alloctest.Reader(t, len(payload), bft.ClientFrameBytesMax, func() { w.verify.Client(testClient(0), wire.Kind(kind), payload) })
 		in, reason := w.verify.Client(testClient(0), wire.Kind(kind), payload)
 		if (in != nil) != (reason == protocol.ReasonNone) {
 			t.Fatalf("input %v with reason %v", in, reason)

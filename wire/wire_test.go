@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"pgregory.net/rapid"
 )
 
@@ -178,6 +179,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(a.Append(nil))
 	f.Add(o.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		alloctest.Reader(t, len(b), bft.RequestBytesMax, func() { DecodeRequest(b) })
 		if q, err := DecodeRequest(b); err == nil && !bytes.Equal(q.Append(nil), b) {
 			t.Fatalf("%x became %x", b, q.Append(nil))
 		}
@@ -189,6 +191,7 @@ func FuzzBody(f *testing.F) {
 	a := request(1, 2, 1, "a", "bc")
 	f.Add(AppendBody(nil, 5, [][]byte{a.Append(nil)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		alloctest.Reader(t, len(b), bft.BatchBytesMax, func() { DecodeBody(b) })
 		at, reqs, err := DecodeBody(b)
 		if err != nil || len(b) == 0 {
 			return
@@ -207,7 +210,18 @@ func FuzzBody(f *testing.F) {
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{1, 2, 3})
 	f.Add(AppendHello(nil, Hello{Version: 1, Protocol: "pbft"}))
+	reply := Reply{Session: 3, Number: 4, View: 5, Result: []byte("result")}
+	f.Add(reply.Append(nil))
+	f.Add(StateWant{Seq: 8, Item: 1, Offset: 9}.Append(nil))
+	fragment := StateFragment{Want: StateWant{Seq: 8}, Total: 3, Bytes: []byte("abc")}
+	f.Add(fragment.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		alloctest.Reader(t, len(b), bft.ClientFrameBytesMax, func() {
+			DecodeHello(b)
+			DecodeReply(b)
+			DecodeStateWant(b)
+			DecodeStateFragment(b)
+		})
 		if h, err := DecodeHello(b); err == nil && !bytes.Equal(AppendHello(nil, h), b) {
 			t.Fatal("hello")
 		}

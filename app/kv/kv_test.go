@@ -14,6 +14,7 @@ import (
 	"github.com/themis-bft/themis/app"
 	"github.com/themis-bft/themis/app/apptest"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 )
 
 func TestConformance(t *testing.T) {
@@ -267,7 +268,10 @@ func FuzzParse(f *testing.F) {
 		s := New()
 		run(t, s, Put([]byte("key-1"), []byte("v")))
 		run(t, s, b)
-		_, _ = ParseResult(b)
+		alloctest.Reader(t, len(b), bft.OpBytesMax, func() {
+			_, _ = ParseOp(b)
+			_, _ = ParseResult(b)
+		})
 		if op, err := ParseOp(b); err == nil && op.Kind == KindPut && !bytes.Equal(Put(op.Key, op.Value), b) {
 			t.Fatalf("%x is not canonical", b)
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -193,7 +194,11 @@ func FuzzDecode(f *testing.F) {
 	for _, m := range samples(c) {
 		f.Add(byte(m.Kind()), c.Append(nil, m))
 	}
+	for _, p := range overheard(f) {
+		f.Add(byte(p.kind), p.payload)
+	}
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
+		alloctest.Reader(t, len(b), bft.PeerFrameBytesMax, func() { c.Decode(wire.Kind(kind), b) })
 		m, err := c.Decode(wire.Kind(kind), b)
 		if err != nil {
 			return

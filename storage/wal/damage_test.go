@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/storage"
 	"github.com/themis-bft/themis/storage/disk"
 	"github.com/themis-bft/themis/storage/mem"
@@ -266,6 +267,7 @@ func FuzzOpen(f *testing.F) {
 			must(t, err)
 			must(t, file.Close())
 		}
+		alloctest.Reader(t, len(a)+len(b), 1<<20, func() { wal.Inspect(fs, func(string, int64, storage.Record) error { return nil }) })
 		_, inspected := wal.Inspect(fs, func(string, int64, storage.Record) error { return nil })
 		l, err := wal.Open(fs, owner, small)
 		if (err == nil) != (inspected == nil) {
