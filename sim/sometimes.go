@@ -31,6 +31,8 @@ const (
 	outcomeUnknown
 	invalidTagIdeal
 	invalidTagReal
+	divergedHealed
+	transferRetargeted
 	sometimesCount
 )
 
@@ -39,6 +41,7 @@ var sometimesNames = [sometimesCount]string{
 	"view_change_during_transfer", "equivocation_seen_by_two", "repeat_from_cache", "window_full",
 	"restart_inside_view_change", "crash_between_vote_and_sync", "new_view_fetched", "diverged",
 	"decided_claimed", "outcome_unknown", "invalid_tag_refused_ideal", "invalid_tag_refused_real",
+	"diverged_and_healed", "transfer_retargeted",
 }
 
 // String is the name in reports.
@@ -74,7 +77,7 @@ func (t *watch) asks(r *replica, view bft.View) {
 	if view == p.asked+1 && p.asked > 0 && p.askedAt == r.exec.Executed() {
 		t.hit(twoViewChanges)
 	}
-	if p.transfer {
+	if p.target != 0 {
 		t.hit(viewChangeDuringTransfer)
 	}
 	p.asked, p.askedAt = view, r.exec.Executed()

@@ -26,7 +26,7 @@ type seen struct {
 	active     bool
 	asked      bft.View // last view it sent a VIEW-CHANGE for
 	askedAt    bft.SeqNum
-	transfer   bool
+	target     bft.SeqNum // of the transfer of state; 0: none
 	equivocal  bool
 	diverged   bool
 	inactive   bool // when it crashed
@@ -166,6 +166,9 @@ func (t *watch) stepped(r *replica) {
 		t.hit(diverged)
 		t.w.chart.note("%v has diverged", r.id)
 	}
+	if p.diverged && !st.Protocol.Diverged {
+		t.hit(divergedHealed)
+	}
 	p.diverged = st.Protocol.Diverged
 	if r.faulty() {
 		return
@@ -185,7 +188,10 @@ func (t *watch) stepped(r *replica) {
 		t.hit(viewChange)
 	}
 	p.view, p.active = s.View, s.Active
-	p.transfer = st.CatchUp.Target != 0
+	if now := st.CatchUp.Target; p.target != 0 && now > p.target && r.exec.Executed() < p.target {
+		t.hit(transferRetargeted)
+	}
+	p.target = st.CatchUp.Target
 	p.lastStatus = *s
 	if s.Primary == r.id && s.Active && s.Assigned == s.High && st.Unproposed > 0 {
 		t.hit(windowFull)

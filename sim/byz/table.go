@@ -41,7 +41,7 @@ var Table = []Entry{
 	{Name: "lying-source", Does: "serves false pages and bodies, or none", Make: newLyingSource},
 	{Name: "lying-replies", Does: "answers clients wrongly", Make: newLyingReplies, Conspires: true},
 	{Name: "forged-requests", Does: "proposes requests that no client signed", Make: newForgedRequests},
-	{Name: "state-flip", Does: "computes wrongly after a memory error", Make: newStateFlip},
+	{Name: "state-flip", Does: "computes wrongly after a memory error", Make: newStateFlip, Weight: 2},
 	{Name: "future-flood", Does: "votes for slots and views far ahead", Make: newFutureFlood},
 	{Name: "false-batch", Does: "reorders, repeats, replays and invents requests in its batches", Make: newFalseBatch},
 	{Name: "null-flood", Does: "proposes nothing, as fast as it can", Make: newNullFlood},
