@@ -83,6 +83,9 @@ func (c *simClient) draw(o Options) byz.ClientEntry {
 		choices = byz.ClientTable
 	}
 	e := choices[c.rand.Intn(len(choices))]
+	if contains(o.Leave, clientsPart) {
+		return byz.ClientEntry{Name: "honest", Make: func(*rng.Source) byz.ClientStrategy { return honestClient{} }}
+	}
 	if o.client != nil {
 		e.Make = func(*rng.Source) byz.ClientStrategy { return o.client }
 	}

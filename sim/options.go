@@ -14,7 +14,10 @@ type Options struct {
 	Jobs      int    // goroutines; at least one
 	// Strategies restricts what faulty replicas and clients do; nil draws from the tables of byz.
 	Strategies []string
-	client     byz.ClientStrategy // what a faulty client does, in tests
+	// Leave switches parts of a seed off by name (Parts): a fault, a liar, the faulty clients.
+	Leave []string
+
+	client byz.ClientStrategy // what a faulty client does, in tests
 	// First ends a campaign at the first seed, in their order, that fails; Enough ends it when it
 	// reports true. Either way Report.Seeds says how many seeds were run.
 	First  bool

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +166,74 @@ func TestPresents(t *testing.T) {
 		w.presents(&pbft.Checkpoint{Seq: 1, Replica: 200})
 		if w.met.presented != 3 {
 			t.Errorf("%d of 3 invalid tags were counted", w.met.presented)
+		}
+	}
+}
+
+// TestShrink takes a failing seed apart: what is left still fails by the same checker, and is less.
+func TestShrink(t *testing.T) {
+	o := Options{Protocol: "pbft", Replicas: 4, Byzantine: 2}
+	shrunk := 0
+	for seed := uint64(1); seed <= 60 && shrunk < 3; seed++ {
+		before, err := Run(o, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(before.Violations) == 0 {
+			continue
+		}
+		shrunk++
+		less, after, err := Shrink(o, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Run(less, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(less.Leave) == 0 || again.Hash != after.Hash || len(again.Violations) == 0 || again.Violations[0].Checker != before.Violations[0].Checker {
+			t.Errorf("seed %d: %v shrank by %v to %v", seed, before.Violations, less.Leave, again.Violations)
+		}
+	}
+	for _, id := range []string{"r0", "r1", "r2", "r3"} {
+		o.Leave = append(o.Leave, id)
+	}
+	if rep, err := Run(o, 12); err != nil || len(rep.Violations) > 0 {
+		t.Errorf("without liars: %v %v", rep.Violations, err)
+	}
+	if shrunk == 0 {
+		t.Error("no seed failed with two of four faulty")
+	}
+	if _, _, err := Shrink(Options{Protocol: "pbft", Replicas: 4, Byzantine: 0}, 1); err == nil {
+		t.Error("a seed that does not fail was shrunk")
+	}
+}
+
+// TestAdversaryDocument: docs/adversary.md names every strategy and fault, and no other.
+func TestAdversaryDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/adversary.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := make(map[string]bool)
+	for _, m := range regexp.MustCompile("`([a-z]+(?:-[a-z]+)*)`").FindAllStringSubmatch(string(text), -1) {
+		named[m[1]] = true
+	}
+	for _, name := range append(Strategies(), Faults()...) {
+		if !named[name] {
+			t.Errorf("docs/adversary.md does not say what %s is for", name)
+		}
+		delete(named, name)
+	}
+	for name := range named {
+		if name != "unreached" && name != "catchup" {
+			t.Errorf("docs/adversary.md names %q, which the simulator does not know", name)
+		}
+	}
+	for _, row := range strings.Fields("A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 B12 B13 B14 B15 B16 B17 " +
+		"C1 C2 C3 C4 C5 C6 C7 C8 C9 C10 C11 C12 D1 D2 D3 D4 D5 D6 D7 D8 D9 D10 D11 D12 D13") {
+		if !strings.Contains(string(text), "\n| "+row+" | ") {
+			t.Errorf("docs/adversary.md has no row %s", row)
 		}
 	}
 }

@@ -68,6 +68,7 @@ func draw(r *rng.Source, o Options, seed uint64) swarm {
 		s.faultyClients = 1
 	}
 	s.drawMisfortunes(r.Fork(1), seed)
+	s.leave(&o)
 	return s
 }
 

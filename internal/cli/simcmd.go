@@ -18,7 +18,7 @@ import (
 )
 
 func (s *session) simCommand() *cobra.Command {
-	return s.group("sim", "Run whole clusters in a simulated world, from a seed", s.simRun(), s.simReplay(), s.simTwins(), s.simList())
+	return s.group("sim", "Run whole clusters in a simulated world, from a seed", s.simRun(), s.simReplay(), s.simShrink(), s.simTwins(), s.simList())
 }
 
 // simFlags are the flags that a run and its replay share.
@@ -29,6 +29,7 @@ func simFlags(cmd *cobra.Command, o *sim.Options) {
 	f.IntVar(&o.Byzantine, "byzantine", -1, "faulty replicas; -1: 0 to f, drawn per seed")
 	f.StringSliceVar(&o.Without, "without", nil, "checkers that are switched off: "+strings.Join(check.Names(), ", "))
 	f.StringSliceVar(&o.Strategies, "strategy", nil, "what faulty replicas do (themis sim list); none: drawn per seed")
+	f.StringSliceVar(&o.Leave, "leave", nil, "switch off parts of the seed: a fault, a liar (r0), clients (themis sim shrink finds them)")
 	choices(cmd, "protocol", assembly.Protocols()...)
 }
 
@@ -51,6 +52,11 @@ func checkSim(cmd *cobra.Command, o *sim.Options) error {
 	for _, name := range o.Strategies {
 		if !slices.Contains(sim.Strategies(), name) {
 			return usagef(cmd, "--strategy %q is not known; known: %s", name, strings.Join(sim.Strategies(), ", "))
+		}
+	}
+	for _, name := range o.Leave {
+		if !slices.Contains(sim.Parts(o.Replicas), name) {
+			return usagef(cmd, "--leave %q is not known; known: %s", name, strings.Join(sim.Parts(o.Replicas), ", "))
 		}
 	}
 	return nil
@@ -116,6 +122,9 @@ func replayLine(o *sim.Options, seed uint64) string {
 	}
 	for _, name := range o.Strategies {
 		line += " --strategy " + name
+	}
+	for _, name := range o.Leave {
+		line += " --leave " + name
 	}
 	return line
 }
