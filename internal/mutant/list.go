@@ -88,6 +88,7 @@ var List = []Mutant{
 	{"replica-clients-not-in-turns", "clients take turns at the verify workers", "replica"},
 	{"replica-strangers-not-tried", "few frames of a client are taken before one of them verified", "replica"},
 	{"replica-client-not-barred", "a client with a bad signature is kept out for a while", "replica"},
+	{"tcp-handshake-not-limited", "a handshake has few bytes", "transport/tcp"},
 	{"tcp-newest-makes-room", "who comes last is not kept out by who came first and says nothing", "transport/tcp"},
 	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }

@@ -107,6 +107,7 @@ func (l *listener) accepted(ctx context.Context, raw net.Conn) {
 		case err != nil:
 			l.refused(ctx, raw, who, err)
 		default:
+			h.proved.Store(true)
 			l.serve(ctx, raw, conn, who)
 		}
 	})

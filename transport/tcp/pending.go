@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -31,16 +32,23 @@ type pending struct {
 type handshake struct {
 	net.Conn
 	address string
-	heard   atomic.Int64 // bytes that it has sent
+	heard   atomic.Int64 // bytes that it has sent until it was proved
+	proved  atomic.Bool  // TLS and HELLO are done
 	reason  atomic.Int32 // why it had to make room, plus one; 0 if it had not
 }
+
+// handshakeBytesMax is more than a handshake with the longest keys and its HELLO have: what
+// strangers send is not read for ever.
+const handshakeBytesMax = 32 << 10
+
+var errHandshakeBytes = errors.New("tcp: a handshake of too many bytes")
 
 // Read counts what the other end sent. The TLS connection that is built on a handshake goes on
 // to read through it.
 func (h *handshake) Read(b []byte) (int, error) {
 	n, err := h.Conn.Read(b)
-	if h.heard.Load() < helloBytesMin {
-		h.heard.Add(int64(n))
+	if !h.proved.Load() && h.heard.Add(int64(n)) > handshakeBytesMax && !mutant.On("tcp-handshake-not-limited") {
+		return 0, errHandshakeBytes
 	}
 	return n, err
 }
