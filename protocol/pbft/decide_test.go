@@ -60,6 +60,12 @@ var decideTests = []struct {
 		[]*ViewChange{vc(0, 0, claims{a0}, claims{a0}), vc(1, 0, claims{b1}, claims{a0, b1}), vc(2, 0, nil, claims{b1})}, "b",
 	},
 	{
+		"of two digests that qualify, that of the higher view", 4, 1,
+		[]*ViewChange{
+			vc(0, 0, claims{a0}, claims{a0}), vc(1, 0, claims{b1}, claims{b1}), vc(2, 0, nil, claims{a0}), vc(3, 0, nil, claims{b1}),
+		}, "b",
+	},
+	{
 		"tie of |S| > q: the smallest digest", 4, 1,
 		[]*ViewChange{
 			vc(0, 0, nil, claims{a0}), vc(1, 0, claims{a0}, claims{a0}),
