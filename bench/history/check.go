@@ -90,9 +90,10 @@ type Account struct {
 // complaintsMax bounds Account.Complaints.
 const complaintsMax = 10
 
-// Audit follows the keys that one client alone writes, by puts of distinct values one after the
-// other: a read that began after a write was acknowledged must see that write or a later one.
-// A value that comes back after a later one was seen was written twice; else a write was lost.
+// Audit follows the keys that one client alone writes, by puts of distinct values: a read that began
+// after a write was acknowledged must see that write or one that did not end before it began. A value
+// that comes back after a later one was seen was written twice; else a write was lost. Of two writes
+// that overlap, as when a client does not wait for its answers, neither is the later one.
 func Audit(events []Event) Account {
 	type entry struct {
 		writer int
@@ -151,13 +152,16 @@ func (a *Account) follow(key string, writes, reads []*Event) {
 			saw = n
 		}
 		for j, w := range writes {
-			if w.Outcome == OK && w.Return < r.Call {
+			if w.Outcome == OK && w.Return < r.Call && ended(writes, saw, w) {
 				due = j + 1
 			}
 		}
 		for _, earlier := range reads[:i] {
-			if earlier.Return < r.Call && earlier.Value != nil {
-				seen = max(seen, number[*earlier.Value])
+			if earlier.Return >= r.Call || earlier.Value == nil {
+				continue
+			}
+			if n := number[*earlier.Value]; n > 0 && ended(writes, saw, writes[n-1]) {
+				seen = max(seen, n)
 			}
 		}
 		switch {
@@ -170,6 +174,12 @@ func (a *Account) follow(key string, writes, reads []*Event) {
 			a.complain("key %q: a read saw write %d after write %d was acknowledged", key, saw, due)
 		}
 	}
+}
+
+// ended reports whether the write of a number was over when another began. Number 0, the absent value,
+// always was; a write whose end nobody saw never.
+func ended(writes []*Event, number int, other *Event) bool {
+	return number == 0 || writes[number-1].Outcome == OK && writes[number-1].Return < other.Call
 }
 
 func (a *Account) complain(format string, args ...any) {

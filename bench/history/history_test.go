@@ -98,6 +98,8 @@ func TestAudit(t *testing.T) {
 	}{
 		{"well", log(put("a"), get("a"), put("b"), get("b")), 0, 0},
 		{"concurrent read", log(put("a"), at(put("b"), 10, 50), at(get("a"), 20, 30)), 0, 0},
+		{"concurrent writes", log(at(put("a"), 0, 50), at(put("b"), 10, 40), at(get("a"), 60, 70), at(get("a"), 80, 90)), 0, 0},
+		{"lost after concurrent writes", log(at(put("a"), 0, 50), at(put("b"), 10, 40), at(put("c"), 60, 70), at(get("a"), 80, 90)), 1, 0},
 		{"lost", log(put("a"), put("b"), get("a")), 1, 0},
 		{"lost the first", log(put("a"), none()), 1, 0},
 		{"came back", log(put("a"), put("b"), get("b"), get("a")), 0, 1},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -126,13 +127,15 @@ func TestFrames(t *testing.T) {
 	for _, name := range []string{"mutants", "noise"} {
 		attack, err := assault.Named(name)
 		must(t, err)
-		before := n.counters(ids)
+		calm := l.rate(3 * time.Second)
+		before, changes := n.counters(ids), n.viewChanges()
 		answers := l.answers.Load()
 		w := n.watch(ids)
 		a := n.assault(assault.Plan{Attack: name, Rogue: rogueID, Rate: *attackRate, Lasts: lasting(5 * time.Minute), Seed: *seed, Frames: frames})
 		report := a.wait(lasting(5*time.Minute) + time.Minute)
 		w.end()
-		o := &floodOutcome{attack: attack, report: report, lasts: time.Duration(report.Seconds * float64(time.Second)), rejected: since(before, n.counters(ids)), lost: map[string]int{}}
+		o := &floodOutcome{attack: attack, report: report, lasts: time.Duration(report.Seconds * float64(time.Second)), rejected: since(before, n.counters(ids)), viewChanges: since(changes, n.viewChanges()), lost: w.lost, cores: w.cores}
+		o.attackerPart, o.newcomer = share(report, runtime.NumCPU()), n.newcomer(honestTime)
 		for _, id := range ids {
 			o.replicas = append(o.replicas, w.outcome(id))
 		}
@@ -144,10 +147,11 @@ func TestFrames(t *testing.T) {
 		} else {
 			o.rps = float64(got) / report.Seconds
 		}
-		for _, c := range o.complaints() {
+		for _, c := range o.complaints() { // how fast honest clients are is for TestFloods to say
 			t.Errorf("%s: %s", name, c)
 		}
-		fmt.Printf("%s: %d sent over %d connections in %.1f s, %d of them refused before HELLO; honest %.0f/s meanwhile\n%s", name, report.Sent, report.Opened, report.Seconds, report.Failed, o.rps, table(o.rejected))
+		o.before = calm
+		fmt.Printf("%s: %d sent over %d connections in %.1f s; counted by reason:\n%s", name, report.Sent, report.Opened, report.Seconds, table(o.rejected))
 		f := figures{}
 		o.put(f)
 		f.print(t, "%s", o)
