@@ -48,6 +48,10 @@ func Attacks() []Attack {
 			Marks: []string{"bad-request", "bad-signature", "bad-client"}, run: badRelays,
 		},
 		{
+			Name: "flapping", As: Rogue, About: "joins, breaks a rule, is thrown out and joins again", Rate: 300, Unit: "links",
+			Marks: []string{"frame-size"}, run: flapping,
+		},
+		{
 			Name: "mutants", As: Rogue, About: "real frames with changes, on links and in the place of handshakes", Rate: 10_000, Unit: "frames", Count: 100_000,
 			Marks: []string{"malformed"}, run: mutants,
 		},

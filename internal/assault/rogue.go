@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -268,5 +269,24 @@ func badRelays(a *assailant) error {
 			q.Client[i] = byte(rnd.Uint32())
 		}
 		return wire.AppendFrame(nil, wire.KindRelay, q.Append(nil))
+	})
+}
+
+// flapping joins, breaks a rule that ends its link, and joins again.
+func flapping(a *assailant) error {
+	return a.each(4*len(a.peers), func(i int) error {
+		to := i % len(a.peers)
+		for to != a.plan.Rogue && a.pace() {
+			l, err := a.join(a.peers[to], a.key, a.m.Replicas[to].Key)
+			if err != nil {
+				continue
+			}
+			if _, err := l.Write(make([]byte, wire.FrameHeaderBytes)); err == nil { // a frame without a kind
+				a.sent.Add(1)
+				_, _ = io.Copy(io.Discard, l) // until it is ended
+			}
+			l.drop()
+		}
+		return nil
 	})
 }
