@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/alloctest"
 	"github.com/themis-bft/themis/storage"
 	"github.com/themis-bft/themis/storage/mem"
 	"github.com/themis-bft/themis/storage/snapshot"
@@ -214,12 +215,16 @@ func FuzzLoad(f *testing.F) {
 	binary.LittleEndian.PutUint32(huge[52:], 1<<31)
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fs := mem.New()
-		file, err := fs.Create("snapshot-00000000000000000007")
-		must(t, err)
-		_, err = file.WriteAt(b, 0)
-		must(t, err)
-		s, err := snapshot.Load(fs)
+		load := func() (*snapshot.Snapshot, error) {
+			fs := mem.New()
+			file, err := fs.Create("snapshot-00000000000000000007")
+			must(t, err)
+			_, err = file.WriteAt(b, 0)
+			must(t, err)
+			return snapshot.Load(fs)
+		}
+		alloctest.Reader(t, len(b), 1<<30, func() { load() })
+		s, err := load()
 		if err == nil && wire.DigestOf("checkpoint", s.Manifest) != s.Digest {
 			t.Fatal("loaded a snapshot whose digest is wrong")
 		}
