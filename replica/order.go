@@ -5,6 +5,7 @@ import (
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/host"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 )
 
@@ -29,8 +30,8 @@ type order struct {
 	seen  protocol.Status // as last logged
 	look  bft.Duration    // when to compare again
 
-	lookPeers bft.Duration // the same for rejections
-	rejected  [][protocol.ReasonCount]uint64
+	lookPeers bft.Duration                   // the same for rejections
+	rejected  [][protocol.ReasonCount]uint64 // as last logged
 }
 
 func (o *order) run(boot *host.Output) {
@@ -120,19 +121,25 @@ func (o *order) notice() {
 		return
 	}
 	o.lookPeers = o.clock.issued + lookPeersEvery
-	now := o.node.Status().Rejections
+	o.noticePeers(o.node.Status().Rejections)
+}
+
+// noticePeers logs what peers sent that no correct replica sends: the first time for each reason,
+// and then whenever there is twice as much of it, so that nobody can flood the log.
+func (o *order) noticePeers(now [][protocol.ReasonCount]uint64) {
+	if o.rejected == nil {
+		o.rejected = make([][protocol.ReasonCount]uint64, len(now))
+	}
 	for peer := range now {
 		for reason, n := range now[peer] {
-			why := protocol.Reason(reason)
-			if !why.Faulty() || o.rejected != nil && n == o.rejected[peer][reason] {
+			why, logged := protocol.Reason(reason), &o.rejected[peer][reason]
+			if !why.Faulty() || n == 0 || n < 2**logged && !mutant.On("replica-logs-every-rejection") {
 				continue
 			}
-			if n > 0 {
-				o.log.Warn("a peer sent what no correct replica sends", "peer", peer, "reason", why.String(), "count", n)
-			}
+			*logged = n
+			o.log.Warn("a peer sent what no correct replica sends", "peer", peer, "reason", why.String(), "count", n)
 		}
 	}
-	o.rejected = now
 }
 
 // newCauses names the causes of view changes that were counted since.

@@ -89,6 +89,8 @@ var List = []Mutant{
 	{"replica-strangers-not-tried", "few frames of a client are taken before one of them verified", "replica"},
 	{"replica-client-not-barred", "a client with a bad signature is kept out for a while", "replica"},
 	{"tcp-handshake-not-limited", "a handshake has few bytes", "transport/tcp"},
+	{"tcp-log-not-limited", "what others can make us log is bounded", "transport/tcp"},
+	{"replica-logs-every-rejection", "a peer cannot flood the log with what it sends", "replica"},
 	{"tcp-newest-makes-room", "who comes last is not kept out by who came first and says nothing", "transport/tcp"},
 	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }

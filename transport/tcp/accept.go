@@ -121,7 +121,8 @@ func (l *listener) refused(ctx context.Context, raw net.Conn, who identity, err 
 	l.t.count.add(reason)
 	level := l.t.log.Debug // anybody can cause it as often as he likes
 	if reason == ReasonHello && !who.isClient {
-		level = l.t.log.Warn // a member that is configured otherwise: the operator must see it
+		// A member that is configured otherwise: the operator must see it.
+		level = func(msg string, args ...any) { l.t.peers[who.replica].quiet.logTo(l.t.log.Warn, msg, args...) }
 	}
 	level("refused", "listener", l.name, "from", raw.RemoteAddr(), "reason", reason, "error", err)
 }

@@ -50,7 +50,7 @@ func (p *peer) dial(ctx context.Context) (lived time.Duration, err error) {
 	began := time.Now()
 	p.up()
 	defer p.down()
-	p.t.log.Info("link up", "peer", p.id, "direction", "out", "to", raw.RemoteAddr())
+	p.quiet.logTo(p.t.log.Info, "link up", "peer", p.id, "direction", "out", "to", raw.RemoteAddr())
 
 	watched := make(chan struct{})
 	p.t.spawn(func() {
@@ -73,7 +73,7 @@ func (p *peer) watch(conn net.Conn) {
 	var b [1]byte
 	if n, _ := conn.Read(b[:]); n > 0 {
 		p.t.count.add(ReasonProtocol)
-		p.t.log.Warn("link ended", "peer", p.id, "direction", "out", "reason", ReasonProtocol)
+		p.quiet.logTo(p.t.log.Warn, "link ended", "peer", p.id, "direction", "out", "reason", ReasonProtocol)
 	}
 }
 

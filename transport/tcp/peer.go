@@ -20,6 +20,7 @@ type peer struct {
 	poke chan struct{} // holds a token when it is worth dialling now
 
 	dropped, dials atomic.Uint64
+	quiet          quiet // for what it makes us log
 
 	mu            sync.Mutex
 	out           *queue   // of the dialled link; nil when there is none
@@ -136,7 +137,7 @@ func (p *peer) serve(raw, conn net.Conn) {
 	err := p.read(newFrameReader(conn, bft.PeerFrameBytesMax, p.t.limits.StallTime))
 	if reason, known := reasonOf(err); known {
 		p.t.count.add(reason)
-		p.t.log.Warn("link ended", "peer", p.id, "direction", "in", "reason", reason)
+		p.quiet.logTo(p.t.log.Warn, "link ended", "peer", p.id, "direction", "in", "reason", reason)
 		return
 	}
 	p.t.log.Debug("link down", "peer", p.id, "direction", "in", "error", err)
@@ -195,7 +196,7 @@ func (p *peer) dialLoop(ctx context.Context) {
 		}
 		level := p.t.log.Debug
 		if !failing { // once, and then quietly until it is up again
-			level = p.t.log.Info
+			level = func(msg string, args ...any) { p.quiet.logTo(p.t.log.Info, msg, args...) }
 		}
 		failing = lived == 0
 		level("link down", "peer", p.id, "direction", "out", "error", err)
