@@ -2,8 +2,12 @@ package foreign
 
 import (
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/keys"
 )
 
 // TestPython runs the tests of clients/python: the vectors in both directions, and a session
@@ -15,7 +19,7 @@ func TestPython(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if n := strings.Count(string(out), "... ok\n"); n < 20 {
+	if n := strings.Count(string(out), "... ok\n"); n < 30 {
 		t.Fatalf("only %d tests ran\n%s", n, out)
 	}
 }
@@ -67,6 +71,32 @@ func (r *rig) commands() {
 	r.want("", 1, "del", "nothing")
 	r.want("", 2, "get")
 	r.want("", 1, "--dir", r.Dir+"/none", "get", "well")
+}
+
+// keyFile makes a key and the file that holds it.
+func keyFile(t *testing.T, scheme string) (*keys.Key, string) {
+	t.Helper()
+	key, err := keys.Generate(scheme)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "key.pem")
+	must(t, key.Save(path))
+	return key, path
+}
+
+// TestSchemes uses clusters of the other schemes, which admit one listed client.
+func TestSchemes(t *testing.T) {
+	for _, scheme := range []string{"ecdsa", "rsa"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			key, listed := keyFile(t, scheme)
+			_, stranger := keyFile(t, scheme)
+			r := upAs(t, bft.Membership{Scheme: scheme, Clients: []bft.ClientKey{{ID: key.ClientID(), Key: key.PublicDER()}}})
+			r.want("", 0, "--key", listed, "put", "a", "1")
+			r.want("1\n", 0, "--key", listed, "get", "a")
+			r.want("", 1, "--key", stranger, "get", "a")
+			r.want("", 1, "get", "a")
+		})
+	}
 }
 
 // TestRogueBackup puts every rogue in the place of replica 3, one after the other.

@@ -99,8 +99,14 @@ type rig struct {
 	python string
 }
 
-// up starts a cluster of four that checkpoints often. Its processes end with the test.
+// up starts an open cluster of four. Its processes end with the test.
 func up(t *testing.T) *rig {
+	t.Helper()
+	return upAs(t, bft.Membership{Open: true})
+}
+
+// upAs starts a cluster of four with the scheme and the clients of m, which checkpoints often.
+func upAs(t *testing.T, m bft.Membership) *rig {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts processes; run without -short")
@@ -110,7 +116,8 @@ func up(t *testing.T) *rig {
 	built = dir
 	must(t, err)
 	plan := cluster.Plan{Dir: filepath.Join(t.TempDir(), "cluster"), Replicas: 4, F: -1, Binaries: dir}
-	plan.Membership = bft.Membership{Protocol: "pbft", App: "kv", Open: true, CheckpointEvery: 8, Window: 16}
+	m.Protocol, m.App, m.CheckpointEvery, m.Window = "pbft", "kv", 8, 16
+	plan.Membership = m
 	must(t, cluster.Create(plan))
 	r.Cluster, err = cluster.Open(plan.Dir, io.Discard)
 	must(t, err)

@@ -27,7 +27,10 @@ type file struct {
 	Signed  []signed  `json:"signed,omitempty"`
 	Refused []refused `json:"refused,omitempty"` // byte strings that decode to nothing
 	Checked []checked `json:"checked,omitempty"` // messages that decode, and whether they are accepted
-	Extra   object    `json:"extra,omitempty"`
+
+	Verified []verified `json:"verified,omitempty"` // signatures, and whether they are accepted
+
+	Extra object `json:"extra,omitempty"`
 }
 
 // vector is a value and its bytes.
@@ -122,6 +125,7 @@ func files(t *testing.T, w *world) map[string]*file {
 	return map[string]*file{
 		"keys.json": keysFile(t, w), "frames.json": framesFile(t, w), "requests.json": requestsFile(t, w),
 		"pbft.json": pbftFile(t, w), "kv.json": kvFile(t, w), "state.json": stateFile(t, w),
+		"signatures.json": signaturesFile(t),
 	}
 }
 
@@ -216,7 +220,7 @@ func normal(t *testing.T, v object) object {
 func TestVectors(t *testing.T) {
 	w := newWorld(t)
 	names, err := filepath.Glob(filepath.Join(folder, "*.json"))
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 7 {
 		t.Fatalf("%d files of vectors: %v", len(names), err)
 	}
 	seen := map[string]bool{}

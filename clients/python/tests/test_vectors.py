@@ -5,7 +5,7 @@ import os
 import re
 import unittest
 
-from themis import keys, kv, pbft, state, wire
+from themis import keys, kv, pbft, state, wire, zip215
 
 FOLDER = os.path.join(os.path.dirname(__file__), "..", "..", "..", "docs", "vectors")
 TEXT = {"protocol", "app", "scheme", "op"}
@@ -64,7 +64,7 @@ for _name in pbft.KINDS:
 class Vectors(unittest.TestCase):
     def files(self):
         names = sorted(n for n in os.listdir(FOLDER) if n.endswith(".json"))
-        self.assertEqual(len(names), 6)
+        self.assertEqual(len(names), 7)
         return [(n, read(n)) for n in names]
 
     def test_values_and_bytes(self):
@@ -120,6 +120,21 @@ class Vectors(unittest.TestCase):
                     self.assertFalse(keys.verify_ed25519(key.id, tag + body + b"\0", unhex(s["signature"])))
                     kinds.add(s["kind"])
         self.assertEqual(kinds, {2, 36, 37, 38})
+
+    def test_verified(self):
+        """Each scheme accepts and refuses what the file says."""
+        schemes = set()
+        for v in read("signatures.json")["verified"]:
+            with self.subTest(scheme=v["scheme"], name=v["name"]):
+                message, signature = unhex(v["message"]), unhex(v["signature"])
+                if v["scheme"] == "ed25519":
+                    good = keys.verify_ed25519(unhex(v["public"]), message, signature)
+                    self.assertEqual(zip215.verify(unhex(v["public"]), message, signature), good)
+                else:
+                    good = keys.verify(unhex(v["public"]), message, signature)
+                self.assertEqual(good, v["accepted"])
+                schemes.add((v["scheme"], v["accepted"]))
+        self.assertEqual(len(schemes), 6)
 
     def test_checked(self):
         """The stateless checks of PBFT accept and refuse what the file says, for its reasons."""

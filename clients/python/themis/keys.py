@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.x509.oid import NameOID
 
+from . import zip215
+
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -30,8 +32,27 @@ def certificate_key(der):
 
 
 def verify_ed25519(public_bytes, message, signature):
+    """By the rules of ZIP-215: what the library accepts is accepted there, and some more."""
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public_bytes).verify(signature, message)
+        return True
+    except (InvalidSignature, ValueError):
+        return zip215.verify(public_bytes, message, signature)
+
+
+def verify(pkix_bytes, message, signature):
+    """Verifies with a public key of any scheme, by the scheme's one rule."""
+    public = serialization.load_der_public_key(pkix_bytes)
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return verify_ed25519(pkix_bytes[-32:], message, signature)
+    try:
+        if isinstance(public, rsa.RSAPublicKey):
+            public.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+            return True
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        if len(signature) != 64 or s > P256_ORDER // 2:
+            return False
+        public.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
         return True
     except InvalidSignature:
         return False
