@@ -112,6 +112,8 @@ def main():
     except (Failure, cluster.ClusterError) as e:
         print("themis_kv.py: %s%s" % (e, "\n  hint: " + e.hint if e.hint else ""), file=sys.stderr)
         sys.exit(getattr(e, "code", FAILED))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

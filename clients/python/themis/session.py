@@ -165,8 +165,10 @@ class Session:
                 e.call.error = ResultDropped("executed, but the result is no longer held")
             elif status == wire.REFUSED:
                 e.call.error = Refused("the cluster does not admit this client")
+            elif status == wire.CLOSED:
+                e.call.error = OutcomeUnknown("the replicas closed the session before it was answered")
             else:
-                e.call.error = OutcomeUnknown("the session was closed before it was answered")
+                e.call.error = OutcomeUnknown("the replicas find its number outside the session's window")
         if status == wire.CLOSED:
             self.closed(now)
 
