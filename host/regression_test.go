@@ -270,3 +270,66 @@ func catchUpIsNeeded(t *testing.T, behind, dies bft.ReplicaID, missed uint64) {
 		return true
 	})
 }
+
+// storm lets links lose for a while what they like, each direction on its own and some all of it,
+// while the client goes on asking some of the replicas.
+func (c *cluster) storm(next func(uint64) uint64, number uint64) {
+	var loss [4][4]uint64 // per cent
+	for i := range loss {
+		for j := range loss {
+			if loss[i][j] = next(40); next(3) == 0 {
+				loss[i][j] = 100
+			}
+		}
+	}
+	c.lose = func(f frame) bool { return next(100) < loss[f.from][f.to] }
+	end, ask := c.now+bft.Duration(1+next(4))*bft.Second, c.now
+	c.run("the storm passes", func() bool {
+		for id := bft.ReplicaID(0); c.now >= ask && id < 4; id++ {
+			if next(4) > 0 {
+				c.client(wire.KindRetry, 1, number, id)
+			}
+		}
+		if c.now >= ask {
+			ask += 200 * bft.Millisecond
+		}
+		return c.now >= end
+	})
+	c.lose = nil
+}
+
+// TestNoStormIsForEver (B15, L1, L5): after whatever cuts between any two replicas, also one way only, a client that
+// repeats itself is answered by all that live, one of four being dead, and nothing runs twice.
+func TestNoStormIsForEver(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := (seed + 1) * 0x9e3779b97f4a7c15
+		next := func(n uint64) uint64 {
+			rng ^= rng << 13
+			rng ^= rng >> 7
+			rng ^= rng << 17
+			return rng % n
+		}
+		c := opened(t)
+		for number := range uint64(4) {
+			c.storm(next, 2*number)
+			dead := c.boxes[next(4)]
+			dead.dead = true
+			ask := c.now
+			c.run(fmt.Sprintf("seed %d: storm %d is over, %v is dead", seed, number, dead.id), func() bool {
+				for id := bft.ReplicaID(0); c.now >= ask && id < 4; id++ {
+					c.client(wire.KindRetry, 1, 2*number+1, id)
+				}
+				if c.now >= ask {
+					ask += 500 * bft.Millisecond
+				}
+				return c.answered(2*number+1, 3)()
+			})
+			dead.dead = false
+		}
+		for _, b := range c.boxes {
+			if n := b.executor.Counts().Executed; n > 8 {
+				t.Errorf("seed %d: %v executed %d operations of 8", seed, b.id, n)
+			}
+		}
+	}
+}
