@@ -57,7 +57,7 @@ type endpoint struct {
 	honest bool
 	core   protocol.Protocol
 	out    protocol.Effects
-	todo   []protocol.Event // what comes back from its own effects
+	todo   queue[protocol.Event] // what comes back from its own effects
 	busy   bool
 
 	wants  bool // a Propose is outstanding
@@ -76,13 +76,31 @@ type packet struct {
 	print    uint64
 }
 
+// queue is first in, first out, and keeps its memory when it runs empty.
+type queue[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *queue[T]) len() int { return len(q.items) - q.head }
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) pop() T {
+	v := q.items[q.head]
+	if q.head++; q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+	}
+	return v
+}
+
 // cluster is the endpoints of one run and the network between them.
 type cluster struct {
 	schedule  *Schedule
 	members   *bft.Membership
 	codec     protocol.Codec
 	endpoints []*endpoint
-	queue     [phases + 1][]packet // by phase; the last: what is delivered in every phase
+	queue     [phases + 1]queue[packet] // by phase; the last: what is delivered in every phase
 	sides     uint32
 	oracle    *check.Oracle
 	chart     io.Writer // nil: no chart
@@ -153,7 +171,7 @@ func newCluster(s *Schedule, chart io.Writer) *cluster {
 
 // step gives an event to an endpoint, and then what comes back of it, until nothing does.
 func (c *cluster) step(x *endpoint, ev protocol.Event) {
-	x.todo = append(x.todo, ev)
+	x.todo.push(ev)
 	c.work(x)
 }
 
@@ -162,16 +180,14 @@ func (c *cluster) work(x *endpoint) {
 		return
 	}
 	x.busy = true
-	for len(x.todo) > 0 {
-		ev := x.todo[0]
-		x.todo = x.todo[1:]
+	for x.todo.len() > 0 {
+		ev := x.todo.pop()
 		c.outcome.Events++
 		x.out.Reset()
 		x.core.Step(ev, &x.out)
 		c.watchStep(x, ev)
 		c.meet(x)
 	}
-	x.todo = x.todo[:0]
 	x.busy = false
 }
 
@@ -212,7 +228,7 @@ func (c *cluster) send(x *endpoint, o *protocol.Outgoing) {
 		s := m.(protocol.Signed)
 		c.scratch = c.codec.AppendSigned(c.scratch[:0], s)
 		m = s.WithSignature(binary.LittleEndian.AppendUint64(nil, tag(x.id, c.scratch)))
-		x.todo = append(x.todo, protocol.Certified{Msg: m})
+		x.todo.push(protocol.Certified{Msg: m})
 	}
 	c.watchSend(x, m)
 	v, reason := protocol.Verify(c.codec, x.id, m, tags{})
@@ -225,7 +241,7 @@ func (c *cluster) send(x *endpoint, o *protocol.Outgoing) {
 	for _, y := range c.endpoints {
 		if o.To.Has(y.id) {
 			p.to = y.at
-			c.queue[at] = append(c.queue[at], p)
+			c.queue[at].push(p)
 		}
 	}
 }
@@ -289,7 +305,7 @@ func (c *cluster) execute(x *endpoint, k *protocol.Committed) {
 		if x.honest {
 			c.oracle.Checkpointed(x.id, k.Seq, d)
 		}
-		x.todo = append(x.todo, protocol.Executed{Seq: k.Seq, Digest: d})
+		x.todo.push(protocol.Executed{Seq: k.Seq, Digest: d})
 	}
 }
 
@@ -303,7 +319,7 @@ func (c *cluster) fetch(x *endpoint, f protocol.Fetch) {
 			continue
 		}
 		if b := y.core.Body(f.Digest); b != nil {
-			x.todo = append(x.todo, protocol.BodyArrived{Digest: f.Digest, Body: b})
+			x.todo.push(protocol.BodyArrived{Digest: f.Digest, Body: b})
 			return
 		}
 	}
@@ -340,20 +356,45 @@ func (c *cluster) propose() {
 		}
 		x.wants = false
 		c.batches++
-		q, body := batch(c.batches)
-		c.oracle.Signed(q)
-		d := wire.BodyDigest(body)
+		b := batch(c.batches)
+		c.oracle.Signed(b.request)
 		if c.freshFrom > 0 {
-			c.fresh[d] = true
+			c.fresh[b.digest] = true
 		}
-		c.step(x, protocol.Proposed{View: x.inView, Digest: d, Body: body})
+		c.step(x, protocol.Proposed{View: x.inView, Digest: b.digest, Body: b.body})
 	}
 }
 
-// batch makes the batch with a number: one request that no other batch holds.
-func batch(number uint64) (*wire.Request, []byte) {
+// batchesKept is how many batches all runs share.
+const batchesKept = 64
+
+// kept are the first batches with their requests and digests: each run uses the same.
+var kept = func() (all [batchesKept]made) {
+	for i := range all {
+		all[i] = newBatch(uint64(i))
+	}
+	return all
+}()
+
+// made is a batch: its one request, its bytes and their digest.
+type made struct {
+	request *wire.Request
+	body    []byte
+	digest  bft.Digest
+}
+
+// batch is the batch with a number; no other batch holds its request.
+func batch(number uint64) made {
+	if number < batchesKept {
+		return kept[number]
+	}
+	return newBatch(number)
+}
+
+func newBatch(number uint64) made {
 	q := &wire.Request{Session: 1, First: number, Done: number, Ops: [][]byte{{1}}, Sig: []byte{1}}
-	return q, wire.AppendBody(nil, 1, [][]byte{q.Append(nil)})
+	body := wire.AppendBody(nil, 1, [][]byte{q.Append(nil)})
+	return made{request: q, body: body, digest: wire.BodyDigest(body)}
 }
 
 // deliver empties the queue of a phase, and what is delivered in every phase, as far as the
@@ -361,14 +402,13 @@ func batch(number uint64) (*wire.Request, []byte) {
 func (c *cluster) deliver(at Phase) {
 	for {
 		q := &c.queue[phases]
-		if len(*q) == 0 {
+		if q.len() == 0 {
 			q = &c.queue[at]
 		}
-		if len(*q) == 0 {
+		if q.len() == 0 {
 			break
 		}
-		p := (*q)[0]
-		*q = (*q)[1:]
+		p := q.pop()
 		x := c.endpoints[p.to]
 		end := arrives
 		if !c.reaches(p.from, p.to) {
@@ -382,10 +422,10 @@ func (c *cluster) deliver(at Phase) {
 			c.showPacket(&p, true)
 			continue
 		case delayed:
-			*q = append(*q, p)
+			q.push(p)
 			continue
 		case twice:
-			*q = append(*q, p)
+			q.push(p)
 		}
 		if c.outcome.Events > stepsMax {
 			panic(fmt.Sprintf("twins: %d events and no end: messages answer each other", c.outcome.Events))

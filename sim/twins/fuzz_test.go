@@ -8,7 +8,6 @@ import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/protocol/pbft"
-	"github.com/themis-bft/themis/wire"
 )
 
 // hands turns bytes into decisions. When they are used up, nothing is tampered with any more.
@@ -61,12 +60,12 @@ func liar(c *cluster, h *hands) func(p *packet) fate {
 
 // lie replaces a message of a twin by another one that it could have sent.
 func (c *cluster) lie(x *endpoint, p *packet, how byte) fate {
-	_, body := batch(1 + uint64(how)%(c.batches+1))
-	d := wire.BodyDigest(body)
+	b := batch(1 + uint64(how)%(c.batches+1))
+	d := b.digest
 	var m protocol.Message
 	switch o := p.verified.Message().(type) {
 	case *pbft.PrePrepare:
-		m = &pbft.PrePrepare{View: o.View, Seq: o.Seq + bft.SeqNum(how&1), Digest: d, Batch: body}
+		m = &pbft.PrePrepare{View: o.View, Seq: o.Seq + bft.SeqNum(how&1), Digest: d, Batch: b.body}
 	case *pbft.Prepare:
 		m = &pbft.Prepare{View: o.View, Seq: o.Seq, Digest: d}
 	case *pbft.Commit:

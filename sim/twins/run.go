@@ -170,7 +170,7 @@ func (c *cluster) settle() {
 			c.deliver(at)
 		}
 		for at := range c.queue {
-			waiting += len(c.queue[at])
+			waiting += c.queue[at].len()
 		}
 		if waiting == 0 {
 			return
