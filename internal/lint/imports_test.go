@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"go/ast"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -103,6 +104,33 @@ func TestImportLevels(t *testing.T) {
 // suite reports whether a package is a conformance suite: those may import the standard
 // library's testing and the implementations they compare with.
 func suite(dir string) bool { return strings.HasSuffix(dir, "test") }
+
+// TestOracleStandsAlone: what judges the protocols shares no code with them. It reads bodies and
+// digests as everybody does (wire), names things (bft), and counts quorums by itself.
+func TestOracleStandsAlone(t *testing.T) {
+	seen := 0
+	for _, s := range sources(t) {
+		if s.test || s.dir != "sim/check" {
+			continue
+		}
+		seen++
+		for _, imp := range s.file.Imports {
+			path, _ := strconv.Unquote(imp.Path.Value)
+			if dir, ours := strings.CutPrefix(path, module+"/"); ours && dir != "bft" && dir != "wire" {
+				t.Errorf("%s imports %s: the oracle knows neither protocol nor replica", s.path, dir)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(sel.Sel.Name, "Quorum") {
+				t.Errorf("%s uses %s: the oracle has its own arithmetic", s.path, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+	if seen < 5 {
+		t.Fatalf("found %d files of the oracle: the test is broken", seen)
+	}
+}
 
 // pure are the packages without a world, and what they may import of the standard library.
 var pure = []string{"bft", "wire", "protocol", "protocol/pbft", "protocol/window", "catchup", "exec", "host"}

@@ -102,3 +102,18 @@ func (s *overrule) Observe(_ *Env, _, _ bft.ReplicaID, m protocol.Message) {
 		s.last = p
 	}
 }
+
+// falseBody proposes the digest of one batch with the bytes of another.
+type falseBody struct{ equivocate }
+
+func newFalseBody(*rng.Source) Strategy {
+	return &falseBody{equivocate{alt: make(map[bft.Digest]bft.Digest)}}
+}
+
+// Outgoing changes one proposal in four, for everybody alike.
+func (s *falseBody) Outgoing(e *Env, p Parcel, emit func(Parcel)) {
+	if m, ok := p.Msg.(*pbft.PrePrepare); ok && m.Seq%4 == 1 {
+		p.Msg = &pbft.PrePrepare{View: m.View, Seq: m.Seq, Digest: m.Digest, Batch: s.other(m).Batch}
+	}
+	emit(p)
+}

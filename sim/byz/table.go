@@ -34,6 +34,7 @@ var Table = []Entry{
 	{Name: "false-new-view", Does: "sends a NEW-VIEW that does not follow from its set", Make: newFalseNewView},
 	{Name: "self-crowned", Does: "starts views of others, or its own with one VIEW-CHANGE named often", Make: newSelfCrowned},
 	{Name: "overrule", Does: "proposes other batches in the slots that its NEW-VIEW fixed", Make: newOverrule},
+	{Name: "false-body", Does: "proposes the digest of one batch with the bytes of another", Make: newFalseBody},
 	{Name: "forged-proofs", Does: "offers checkpoints that no quorum signed", Make: newForgedProofs},
 	{Name: "false-checkpoint", Does: "signs false checkpoint digests", Make: newFalseCheckpoint},
 	{Name: "false-decided", Does: "claims decisions that were never made", Make: newFalseDecided},
