@@ -14,7 +14,7 @@ import (
 const (
 	// clientFramesMax lets a session's window of small requests through in one piece.
 	clientFramesMax = bft.SessionOpsMax
-	clientBytesMax  = 4 * bft.ClientFrameBytesMax
+	clientBytesMax  = 4 * (bft.ClientFrameBytesMax + arrivalBytes)
 	// clientsBytesMax bounds all clients together, however many links they make; the reserve is
 	// for those that have nothing in the pipeline yet.
 	clientsBytesMax     = 4 << 20
@@ -25,6 +25,9 @@ const (
 	peerFramesMax = 2 * bft.WindowSlotsMax
 	peerBytesMax  = 2 * bft.BatchBytesMax
 )
+
+// arrivalBytes is what a frame costs besides its payload: an empty one is not free.
+const arrivalBytes = 192
 
 // arrival is one frame on its way from the transport to the order stage.
 type arrival struct {

@@ -33,22 +33,48 @@ type Need struct {
 	Why   string
 }
 
+// What the lines of the memory table count for one of a kind, rounded up from the sizes of the
+// structures on 64 bits and the maps that hold them.
+const (
+	voteBytes    = 56      // pbft: of one sender, one phase
+	claimBytes   = 64      // an entry of P or Q, decoded
+	entryBytes   = 640     // a pending request without its envelope, its queue, its lookups
+	sessionBytes = 512     // a session without its replies
+	resultBytes  = 64      // a cached reply without its result
+	ballotBytes  = 64 + 64 // a CHECKPOINT of one sender without its signature
+	// runtimeBytes is what a process has that holds nothing: code, runtime, metrics, idle pools.
+	runtimeBytes = 40 << 20
+)
+
 // MemoryTable adds up what the limits allow a replica of cluster m to hold, application state
-// apart. What a healthy replica really holds is far less: the table is what a Byzantine
-// environment can make it hold.
-func MemoryTable(m *bft.Membership) []Need {
+// apart; links is the part of its transport. What a healthy replica holds is far less: the table
+// is what clients and replicas that do nothing but harm can make it hold, all at once.
+func MemoryTable(m *bft.Membership, links int64) []Need {
 	n := int64(m.N())
-	window := int64(m.Window + m.CheckpointEvery)
-	return []Need{
-		{"request pool", bft.PoolBytesMax + int64(m.Sessions)*bft.RequestBytesMax/16, "pending requests, and the oldest of every session"},
-		{"bodies", window * int64(m.BatchBytes), "window and one interval below it, full batches"},
-		{"votes", window * n * 256, "two phases of every member per slot"},
-		{"receive, clients", clientsBytesMax + clientsReserveBytes, "between links and order stage"},
-		{"receive, replicas", (n - 1) * peerBytesMax, "between links and order stage"},
-		{"reply cache", int64(m.Sessions) * 1024, "small replies; at most " + strconv.Itoa(bft.SessionReplyBytesMax) + " bytes per session"},
+	slots := int64(m.Window) + 2*int64(m.CheckpointEvery)
+	intervals := int64(m.Window)/max(int64(m.CheckpointEvery), 1) + 2
+	listed := int64(len(m.Clients))
+	seats := int64(m.Sessions+bft.OpensPendingMax) + listed*max(1, int64(m.Sessions)/max(1, listed))
+	claims := min(bft.PeerFrameBytesMax/n, int64(m.Window)*(1+bft.QEntriesMax)*claimBytes+2*bft.SignatureBytesMax*n)
+	replies := int64(m.Sessions) * (sessionBytes + bft.SessionOpsMax*resultBytes + int64(m.SessionReplyBytes()) + bft.ResultBytesMax)
+	held := max(4, intervals) // checkpoints that are served, catchup.Server
+	table := []Need{
+		{"pool", bft.PoolBytesMax + bft.PoolRequestsMax*entryBytes, "pending requests that have no place of their own"},
+		{"pool, own places", seats * (bft.RequestBytesMax + entryBytes), "the oldest request of every session that may wait"},
+		{"bodies", slots * int64(m.BatchBytes), "one full batch in every slot of the window and one interval on either side"},
+		{"bodies of failed views", slots * int64(m.BatchBytes) * (bft.QEntriesMax - 1), "others that were proposed for the same slots, view after view"},
+		{"votes", slots*(3*n*voteBytes+(1+bft.QEntriesMax)*claimBytes) + intervals*n*(ballotBytes+bft.SignatureBytesMax), "of every member and slot, claims, checkpoints"},
+		{"view change", 3 * n * claims, "VIEW-CHANGEs held, NEW-VIEW, and the one that is built or verified"},
+		{"receive, clients", clientsBytesMax + clientsReserveBytes + bft.ClientFrameBytesMax, "between links and order stage"},
+		{"receive, replicas", (n - 1) * (peerBytesMax + bft.PeerFrameBytesMax), "between links and order stage"},
+		{"replies", replies, "cached results of all sessions"},
+		{"replies in checkpoints", held * replies, "pages of sessions that changed since"},
 		{"verified requests", bft.VerifiedRequestsMax * 32, "digests of requests whose signature was checked"},
-		{"outputs", 2 * outputsMax * 1024, "between order, persist and execute"},
+		{"outputs", 2*outputsMax*1024 + 2*(n-1)*(bft.ServeBurstBytes+flushBytes), "between order, persist, execute and links"},
+		{"remembered clients", barredMax*128 + repeatersMax*128, "who was barred, who drew repeats"},
+		{"links", links, "handshakes, buffers, frames being read, queues to be sent"},
 	}
+	return append(table, Need{"collector", Total(table)*gcPercent/100 + runtimeBytes, "garbage before it is collected, the process itself"})
 }
 
 // Total is the sum of a memory table.
@@ -95,19 +121,19 @@ func heap() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// logMemory prints the memory table and warns if the limit does not hold it.
+// logMemory prints the memory table.
 func (r *Replica) logMemory() {
-	table := MemoryTable(r.options.Membership)
+	table := MemoryTable(r.options.Membership, r.options.LinkBytes)
 	sum, limit := Total(table), r.options.MemoryLimit
 	var parts []any
 	for _, n := range table {
 		parts = append(parts, slog.String(n.What, mebibytes(n.Bytes)))
 	}
-	r.log.Info("memory, at most, application apart", slog.Group("parts", parts...),
+	r.log.Info("memory, at most, application apart, if all that can do harm does", slog.Group("parts", parts...),
 		"sum", mebibytes(sum), "limit", mebibytes(limit))
 	if limit > 0 && sum > limit {
-		r.log.Warn("the limits allow more than memory_limit: lower window, batch bytes or sessions, or raise it",
-			"at_most", mebibytes(sum), "limit", mebibytes(limit))
+		r.log.Info("the sum exceeds memory_limit: window, batch_bytes and sessions lower it; "+
+			"until then the process may grow beyond the limit under attack", "sum", mebibytes(sum), "limit", mebibytes(limit))
 	}
 }
 

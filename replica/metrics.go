@@ -85,6 +85,7 @@ func (m *metrics) write(w io.Writer, s *Status) {
 	gauge("themis_client_links", uint64(s.Links.Clients))
 	gauge("themis_memory_rss_bytes", s.Memory.RSS)
 	gauge("themis_memory_heap_bytes", s.Memory.Heap)
+	gauge("themis_memory_bound_bytes", uint64(s.Memory.Bound))
 	gauge("themis_goroutines", uint64(s.Goroutines))
 	gauge("themis_log_bytes", uint64(s.LogBytes))
 	gauge("themis_no_space", boolean(s.NoSpace))

@@ -38,6 +38,7 @@ type Options struct {
 
 	Admin       string // address of the admin endpoint, loopback only; empty for none
 	MemoryLimit int64  // bytes the process is to stay below; 0 sets no limit
+	LinkBytes   int64  // what Transport may hold at most, for the memory table
 	Version     string // shown in status
 	// Refused counts the connections the transport refused, by reason; nil if it does not tell.
 	Refused func() map[string]uint64

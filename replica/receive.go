@@ -28,7 +28,7 @@ func (r receive) PeerFrame(from bft.ReplicaID, f transport.Frame) {
 	if int(from) >= len(r.intake.sources) {
 		return
 	}
-	a := arrival{source: r.intake.sources[from], peer: from, frame: f, size: len(f.Payload)}
+	a := arrival{source: r.intake.sources[from], peer: from, frame: f, size: arrivalBytes + len(f.Payload)}
 	if len(f.Payload) <= inlineBytesMax {
 		a.in, a.done = r.verifier.Peer(from, wire.Kind(f.Kind), f.Payload, r.options.Wall()), true
 		a.frame.Payload = nil
@@ -64,5 +64,5 @@ func (r receive) ClientFrame(l transport.ClientLink, f transport.Frame) {
 		r.rejectClient(s, l, protocol.ReasonLimit)
 		return
 	}
-	r.intake.put(arrival{source: s, link: l, frame: f, size: len(f.Payload)})
+	r.intake.put(arrival{source: s, link: l, frame: f, size: arrivalBytes + len(f.Payload)})
 }

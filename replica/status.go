@@ -39,7 +39,7 @@ import (
 //	                          silence_seconds}], clients, refused: count by reason}
 //	executing                 {slot, seconds}: what the application is at, and for how long
 //	log_sync                  {count, last_seconds, median_seconds, running_seconds}
-//	memory                    {rss_bytes, hwm_bytes, heap_bytes, limit_bytes}
+//	memory                    {rss_bytes, hwm_bytes, heap_bytes, limit_bytes, bound_bytes}
 //	goroutines, log_bytes, no_space
 //	catch_up                  {target, missing, bytes, completed, lies}: the state being fetched
 type Status struct {
@@ -159,6 +159,8 @@ type MemoryStatus struct {
 	High  uint64 `json:"hwm_bytes"`
 	Heap  uint64 `json:"heap_bytes"`
 	Limit int64  `json:"limit_bytes"`
+	// Bound is the sum of the memory table: what the process may hold at most, application apart.
+	Bound int64 `json:"bound_bytes"`
 }
 
 // statusPatience is how long the order stage may take to answer before it counts as stuck.
@@ -190,6 +192,7 @@ func (r *Replica) Status() (s Status, ok bool) {
 	s.Queues = r.queueLengths()
 	s.Memory.RSS, s.Memory.High = rss()
 	s.Memory.Heap, s.Memory.Limit = heap(), r.options.MemoryLimit
+	s.Memory.Bound = Total(MemoryTable(m, r.options.LinkBytes))
 	s.ClientRejections = map[string]uint64{}
 	for reason, c := range r.metrics.clientRejected {
 		if n := c.Get(); n > 0 {

@@ -179,9 +179,10 @@ func options(c *config.Config, log *slog.Logger) (replica.Options, error) {
 	if err != nil {
 		return o, fmt.Errorf("%w (initialise the directory once with: themisd --init --config %s)", err, c.Path)
 	}
+	limits := linkLimits(m.N(), log)
 	links, err := tcp.New(tcp.Options{
 		Self: c.Replica, Membership: m, Key: key, ListenPeer: c.Listen.Peer, ListenClient: c.Listen.Client,
-		Dial: dials(c), Log: log, Limits: linkLimits(m.N(), log),
+		Dial: dials(c), Log: log, Limits: limits,
 	})
 	if err != nil {
 		return o, err
@@ -191,7 +192,8 @@ func options(c *config.Config, log *slog.Logger) (replica.Options, error) {
 		Machine: machine, Transport: links, Files: files, Unsynced: c.Durability == config.Memory,
 		Patience: bft.Duration(c.Timeouts.Patience), NewViewPatience: bft.Duration(c.Timeouts.NewView),
 		PatienceMax: bft.Duration(c.Timeouts.PatienceMax), Resend: bft.Duration(c.Timeouts.Resend),
-		Admin: c.Listen.Admin, MemoryLimit: c.MemoryLimit, Version: Version(), Log: log,
+		Admin: c.Listen.Admin, MemoryLimit: c.MemoryLimit, LinkBytes: limits.MemoryMax(m.N()),
+		Version: Version(), Log: log,
 		Refused: func() map[string]uint64 { return links.Stats().Refused },
 		Links:   func() []replica.Link { return directions(links.Stats().Peers) },
 	}, nil
