@@ -94,6 +94,14 @@ func TestUnreached(t *testing.T) {
 		}
 	}
 	rep = full()
+	rep.Sometimes["two_new_views_that_hold"] = 0
+	if rep.close(&Options{Byzantine: -1, Replicas: 4}); len(rep.Unreached) > 0 {
+		t.Errorf("it takes two liars, of four there is one, and yet %v", rep.Unreached)
+	}
+	if rep.close(&Options{Byzantine: -1, Replicas: 7}); len(rep.Unreached) != 1 {
+		t.Errorf("of seven there are two liars, and %v was met", rep.Unreached)
+	}
+	rep = full()
 	spoil(&rep)
 	rep.Seeds--
 	if rep.close(&Options{Byzantine: -1}); len(rep.Unreached) > 0 {
@@ -235,5 +243,23 @@ func TestAdversaryDocument(t *testing.T) {
 		if !strings.Contains(string(text), "\n| "+row+" | ") {
 			t.Errorf("docs/adversary.md has no row %s", row)
 		}
+	}
+}
+
+// TestPlot: the first two primaries of seven plot against the second view: one leaves slots behind
+// that a single correct replica has prepared, the other hides them, or tells two stories.
+func TestPlot(t *testing.T) {
+	hid, two := 0, 0
+	for i := range uint64(8) {
+		seed := plotEvery*i + plotEvery/2
+		rep := smoke(t, Options{Protocol: "pbft", Replicas: 7, Byzantine: -1, From: seed, To: seed, Jobs: 1})
+		if rep.Strategies["chosen-set"] != 1 {
+			t.Errorf("seed %d: nobody plots", seed)
+		}
+		hid += rep.Sometimes["new_view_hides_batches"]
+		two += rep.Sometimes["two_new_views_that_hold"]
+	}
+	if hid == 0 || two == 0 {
+		t.Errorf("%d NEW-VIEWs hid a batch, %d came in two versions", hid, two)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/protocol/pbft"
+	"github.com/themis-bft/themis/sim/byz"
 	"github.com/themis-bft/themis/sim/check"
 	"github.com/themis-bft/themis/wire"
 )
@@ -33,7 +34,8 @@ const (
 	invalidTagReal
 	divergedHealed
 	transferRetargeted
-	sometimesCount
+	firstDeed      // the deeds of strategies, in the order of byz
+	sometimesCount = firstDeed + sometimes(byz.DeedCount)
 )
 
 var sometimesNames = [sometimesCount]string{
@@ -42,6 +44,7 @@ var sometimesNames = [sometimesCount]string{
 	"restart_inside_view_change", "crash_between_vote_and_sync", "new_view_fetched", "diverged",
 	"decided_claimed", "outcome_unknown", "invalid_tag_refused_ideal", "invalid_tag_refused_real",
 	"diverged_and_healed", "transfer_retargeted",
+	"two_new_views_that_hold", "new_view_hides_batches", "certificate_shown_to_one", "quorum_completed_by_liars", "decision_at_the_brink",
 }
 
 // String is the name in reports.

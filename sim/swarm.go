@@ -10,9 +10,10 @@ type swarm struct {
 	n, f       int
 	eventsMax  uint64
 	faulty     bft.ReplicaSet
-	cabal      bool // all faulty replicas follow one strategy
-	realKeys   bool // Ed25519 instead of ideal tags
-	allPages   bool // the real pages of the store instead of few
+	cabal      bool   // all faulty replicas follow one strategy
+	plot       string // which, if the seed does not leave it to chance
+	realKeys   bool   // Ed25519 instead of ideal tags
+	allPages   bool   // the real pages of the store instead of few
 	membership bft.Membership
 
 	patience, newView, patienceMax, resend bft.Duration
@@ -41,6 +42,10 @@ type swarm struct {
 	duplicate  int
 }
 
+// plotEvery is the distance between seeds in which the first two primaries are faulty and plot
+// against the second view: by chance it hardly happens.
+const plotEvery = 64
+
 // draw makes the swarm of a seed. Windows and checkpoint intervals are small, so that their
 // edges come within seconds.
 func draw(r *rng.Source, o Options, seed uint64) swarm {
@@ -58,6 +63,9 @@ func draw(r *rng.Source, o Options, seed uint64) swarm {
 	}
 	if s.cabal = r.Intn(3) == 0; s.cabal && r.Intn(2) == 0 { // the first primaries, one after the other
 		s.faulty = bft.ReplicaSet(1)<<s.faulty.Len() - 1
+	}
+	if o.Byzantine < 0 && len(o.Strategies) == 0 && s.f >= 2 && seed%plotEvery == plotEvery/2 {
+		s.faulty, s.cabal, s.plot = 0b11, true, "chosen-set" // it takes two primaries in a row
 	}
 	s.realKeys, s.allPages = r.PerMille(65), r.PerMille(60)
 	s.drawMembership(r, o.Protocol)

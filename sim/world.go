@@ -112,6 +112,11 @@ func (r *replica) lie(o Options, victim bft.ClientID) {
 	if w.swarm.cabal && len(w.liars) > 0 {
 		e = w.liars[0].entry // they act as one
 	}
+	for _, x := range byz.Table {
+		if x.Name == w.swarm.plot {
+			e = x
+		}
+	}
 	r.entry = e
 	w.met.strategy(e.Name)
 	r.strategy = e.Make(r.rand.Fork(11))
@@ -126,6 +131,7 @@ func (r *replica) lie(o Options, victim bft.ClientID) {
 			return w.certify(id, m)
 		},
 		Accomplice: w.accomplice, Send: r.emit, SendAs: w.emitAs, Reached: w.met.mutator,
+		Did: func(d byz.Deed) { w.watch.hit(firstDeed + sometimes(d)) },
 	}
 	if f, ok := r.strategy.(byz.StateFlipper); ok {
 		r.flipAt = f.FlipsStateAt()

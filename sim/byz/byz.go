@@ -48,7 +48,22 @@ type Env struct {
 	SendAs func(from bft.ReplicaID, p Parcel)
 	// Reached counts a mutator by its name.
 	Reached func(name string)
+	// Did counts a deed: a strategy that never comes to its point shows nothing.
+	Did func(Deed)
 }
+
+// Deed is a point that a strategy wants to come to.
+type Deed uint8
+
+// The deeds.
+const (
+	TwoNewViews Deed = iota // sent two NEW-VIEWs that hold and decide differently
+	Hid                     // sent a NEW-VIEW that holds and has fewer batches than the honest one
+	ShownAlone              // showed a certificate to one replica before anybody had it
+	Completed               // completed a quorum that was short of exactly the faulty votes
+	Brought                 // completed a decision at one replica and asked the others to leave
+	DeedCount
+)
 
 // primary is the primary of a view, computed here and not asked from the replica.
 func (e *Env) primary(v bft.View) bft.ReplicaID {

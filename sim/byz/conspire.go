@@ -86,6 +86,9 @@ func (s *rushing) votes(e *Env, from, to bft.ReplicaID, k slotKey, commit bool) 
 		return
 	}
 	*given = given.With(to)
+	if count[to].Len()+ours == e.quorum() {
+		e.Did(Completed)
+	}
 	for id := range e.Faulty.All() {
 		switch {
 		case commit:
@@ -150,6 +153,7 @@ func (s *brink) Observe(e *Env, from, to bft.ReplicaID, m protocol.Message) {
 		if !s.done[m.Seq] {
 			return
 		}
+		e.Did(Brought)
 		for id := range e.Faulty.All() {
 			e.SendAs(id, Parcel{To: to, Msg: &pbft.Commit{View: m.View, Seq: m.Seq, Digest: m.Digest}})
 			vc := e.SignAs(id, &pbft.ViewChange{View: m.View + 1, Replica: id, Base: s.base})

@@ -116,6 +116,7 @@ func (s *lonelyProof) Observe(e *Env, _, _ bft.ReplicaID, m protocol.Message) {
 		}
 	}
 	e.Send(Parcel{To: s.victim, Msg: proof})
+	e.Did(ShownAlone)
 	s.shown = c.Seq
 	clear(s.votes)
 }
