@@ -240,8 +240,9 @@ func TestMemory(t *testing.T) {
 	f := figures{"seconds": total.Seconds(), "clients": o.Clients, "payload": o.Payload, "throughput_rps": report.Throughput, "errors": report.Errors}
 	var lines []string
 	for id, s := range samples {
-		per := max(len(s)*int(time.Minute)/int(total), 1)
-		settled := s[min(len(s)-1, len(s)*int(settleTime)/int(max(total, 2*settleTime))):]
+		part := func(d, of time.Duration) int { return int(int64(len(s)) * int64(d) / int64(of)) }
+		per := max(part(time.Minute, total), 1)
+		settled := s[min(len(s)-1, part(settleTime, max(total, 2*settleTime))):]
 		first, last, top := median(s[:per]), median(s[len(s)-per:]), maximum(s)
 		start, growth := median(settled[:max(len(settled)/8, 1)]), int64(last)-int64(median(settled[:max(len(settled)/8, 1)]))
 		f[fmt.Sprintf("r%d_mb", id)] = map[string]float64{"first_minute": mega(first), "settled": mega(start), "last_minute": mega(last), "max": mega(top)}
