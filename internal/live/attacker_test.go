@@ -279,8 +279,8 @@ func (w *watch) look(id int) {
 	switch w.bound[id] = more.Memory.Bound; {
 	case *memoryBound > 0:
 		w.bound[id] = *memoryBound
-	case more.Memory.Bound == 0: // it names none: what its collector tries, twice
-		w.bound[id] = 2 * uint64(s.Memory.Limit)
+	case more.Memory.Bound == 0: // it names none: what its collector tries to stay below
+		w.bound[id] = uint64(s.Memory.Limit)
 	}
 	for _, p := range s.Links.Peers {
 		if slices.Contains(w.ids, int(p.ID)) && (!p.In || !p.Out) {
