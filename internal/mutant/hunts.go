@@ -18,4 +18,13 @@ var Hunts = map[string]string{
 	"pbft-new-view-by-anyone":      "--replicas 4 --byzantine 1 --strategy self-crowned",
 	"pbft-claims-of-later-views":   "--replicas 4 --byzantine 1 --strategy false-claims",
 	"pbft-view-from-status":        "--replicas 4 --byzantine 1 --strategy false-status",
+	"verify-digest-not-recomputed": "--replicas 4 --byzantine 1 --strategy false-body",
+	"verify-cache-keyed-by-number": "--replicas 4 --byzantine 1 --strategy forged-requests",
+	"node-silence-never":           "--replicas 4 --byzantine 1 --strategy silent-primary",
+	"client-same-replica-twice":    "--replicas 4 --byzantine 1 --strategy lying-replies",
+	"client-results-not-compared":  "--replicas 4 --byzantine 1 --strategy lying-replies",
+	"pbft-primary-prepares":        "--replicas 4 --byzantine 1 --strategy two-faced",
+	"catchup-page-not-checked":     "--replicas 4 --byzantine 1 --strategy false-index",
+	"catchup-manifest-not-checked": "--replicas 4 --byzantine 1 --strategy lying-source",
+	"pbft-messages-counted":        "--replicas 4 --byzantine 1 --strategy stutter",
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,14 +57,15 @@ func (h *hunter) binary(pkg string) (string, error) {
 
 // result is what became of one mutant.
 type result struct {
-	m        placed
-	sim      bool   // the simulator noticed
-	by       string // a checker, or a test
-	also     string // what else complains of that seed
-	seeds    int    // that the simulator needed, or ran in vain
-	how      string // its options and the seed
-	took     time.Duration
-	survived bool
+	Name     string
+	Place    string        // where it is expected to be noticed
+	Sim      bool          // the simulator noticed
+	By       string        // a checker, or a test
+	Also     string        // what else complains of that seed
+	Seeds    int           // that the simulator needed, or ran in vain
+	How      string        // its options and the seed
+	Took     time.Duration // of wall time, beside other mutants
+	Survived bool
 }
 
 // sweeps are the options with which the simulator hunts a mutant for which mutant.Hunts names none,
@@ -85,14 +87,19 @@ const huntSeeds = 3000
 // hunt tries one mutant.
 func (h *hunter) hunt(m placed, all []placed) result {
 	begin := time.Now()
-	r := result{m: m}
+	r := result{Name: m.Name, Place: m.Where}
 	plan := sweeps
 	if options, some := mutant.Hunts[m.Name]; some {
 		plan = append([]sweep{{options, huntSeeds}}, sweeps...)
 	}
+	if m.Name == control { // what every hunt looks at must be in order without a mutant
+		for _, options := range distinct(mutant.Hunts) {
+			plan = append(plan, sweep{options, controlSeeds})
+		}
+	}
 	if m.Where == "sim" {
 		for _, s := range plan {
-			if left := h.limit - time.Since(begin); left > 0 && !r.sim {
+			if left := h.limit - time.Since(begin); (left > 0 || m.Name == control) && !r.Sim {
 				h.simulate(&r, s, left)
 			}
 		}
@@ -101,18 +108,25 @@ func (h *hunter) hunt(m placed, all []placed) result {
 		for _, p := range packages(all) {
 			h.test(&r, p)
 		}
-	} else if !r.sim {
+	} else if !r.Sim {
 		h.test(&r, m.pkg)
 		if m.Where != "sim" && m.Where != m.pkg {
 			h.test(&r, m.Where)
 		}
 	}
-	r.survived = r.by == ""
-	if r.survived {
-		r.by = "SURVIVED"
+	r.Survived = r.By == ""
+	if r.Survived {
+		r.By = "SURVIVED"
 	}
-	r.took = time.Since(begin)
+	r.Took = time.Since(begin)
 	return r
+}
+
+// controlSeeds is how many seeds of each hunt the control runs.
+const controlSeeds = 40
+
+func distinct(hunts map[string]string) []string {
+	return slices.Compact(slices.Sorted(maps.Values(hunts)))
 }
 
 // packages are those whose tests a run needs.
@@ -139,28 +153,28 @@ type report struct {
 
 // simulate runs seeds until one fails, and then that seed without the checker that complained.
 func (h *hunter) simulate(r *result, s sweep, left time.Duration) {
-	args := strings.Fields(fmt.Sprintf("sim run --json --first --jobs 1 --for %s --seeds 1-%d %s", left.Round(time.Second)+time.Second, s.seeds, s.options))
-	rep, err := h.themis(r.m.Name, args)
-	r.seeds += rep.Seeds
+	args := strings.Fields(fmt.Sprintf("sim run --json --first --jobs 1 --for %s --seeds 1-%d %s", max(left.Round(time.Second), time.Second), s.seeds, s.options))
+	rep, err := h.themis(r.Name, args)
+	r.Seeds += rep.Seeds
 	if err != nil {
-		r.sim, r.by = true, "crash: "+firstLine(err.Error())
+		r.Sim, r.By = true, "crash: "+firstLine(err.Error())
 		return
 	}
 	if len(rep.Violations) == 0 {
 		return
 	}
 	first := rep.Violations[0]
-	r.sim, r.by, r.how = true, first.Checker, fmt.Sprintf("%s --seeds %d", s.options, first.Seed)
+	r.Sim, r.By, r.How = true, first.Checker, fmt.Sprintf("%s --seeds %d", s.options, first.Seed)
 	if first.Checker == "panic" {
 		return
 	}
 	args = strings.Fields(fmt.Sprintf("sim run --json --jobs 1 --seeds %d --without %s %s", first.Seed, first.Checker, s.options))
-	if rep, err = h.themis(r.m.Name, args); err != nil {
+	if rep, err = h.themis(r.Name, args); err != nil {
 		return
 	}
-	r.also = "–"
+	r.Also = "–"
 	if len(rep.Violations) > 0 {
-		r.also = rep.Violations[0].Checker
+		r.Also = rep.Violations[0].Checker
 	}
 }
 
@@ -191,19 +205,19 @@ var failure = regexp.MustCompile(`--- FAIL: [A-Za-z0-9_/]+|panic: .{0,60}|fatal 
 
 // test runs a package's tests until one fails.
 func (h *hunter) test(r *result, pkg string) {
-	if r.by != "" {
+	if r.By != "" {
 		return
 	}
 	bin, err := h.binary(pkg)
 	if err != nil {
-		r.by = firstLine(err.Error())
+		r.By = firstLine(err.Error())
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, "-test.short", "-test.failfast")
 	cmd.Dir = pkg
-	cmd.Env = append(os.Environ(), "THEMIS_MUTANT="+r.m.Name)
+	cmd.Env = append(os.Environ(), "THEMIS_MUTANT="+r.Name)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return
@@ -212,7 +226,7 @@ func (h *hunter) test(r *result, pkg string) {
 	if what == "" {
 		what = "no end within " + testLimit.String()
 	}
-	r.by = pkg + " " + strings.TrimPrefix(what, "--- FAIL: ")
+	r.By = pkg + " " + strings.TrimPrefix(what, "--- FAIL: ")
 }
 
 func firstLine(s string) string {

@@ -28,10 +28,11 @@ func main() {
 		every = flag.Bool("sim", false, "try the simulator on every mutant, also where only tests are expected to notice")
 		only  = flag.String("where", "", "only those hunted in the simulator (sim), or only the others (unit)")
 		part  = flag.String("part", "1/1", "which share of the mutants, such as 2/3")
+		save  = flag.String("save", "", "add the results to this file, and take the table and the document from all of it")
 		doc   = flag.String("doc", "", "write the results into the generated section of this file")
 	)
 	flag.Parse()
-	if err := run(options{*list, *every, *jobs, *limit, *only, *part, *doc, flag.Args()}); err != nil {
+	if err := run(options{*list, *every, *jobs, *limit, *only, *part, *save, *doc, flag.Args()}); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -44,6 +45,7 @@ type options struct {
 	limit time.Duration
 	only  string
 	part  string
+	save  string
 	doc   string
 	names []string
 }
@@ -69,14 +71,19 @@ func run(o options) error {
 	fmt.Println(header)
 	results := h.all(all, o.jobs)
 	fmt.Println(summary(results, time.Since(begin)))
+	if o.save != "" {
+		if results, err = saved(o.save, results); err != nil {
+			return err
+		}
+	}
 	if o.doc != "" {
-		if err := document(o, results, time.Since(begin)); err != nil {
+		if err := document(o, results); err != nil {
 			return err
 		}
 	}
 	for _, r := range results {
-		if r.survived != (r.m.Name == control) {
-			return fmt.Errorf("%s: %s", r.m.Name, r.by)
+		if r.Survived == (r.Name != control) {
+			return fmt.Errorf("%s: %s", r.Name, r.By)
 		}
 	}
 	return nil

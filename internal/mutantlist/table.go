@@ -1,10 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,12 +17,12 @@ const header = "| mutant | noticed by | else by | seeds | seconds | simulator op
 
 // String is the result as a row of the table.
 func (r result) String() string {
-	seeds, also, how := "–", r.also, r.how
-	if r.m.Where == "sim" || r.seeds > 0 {
-		seeds = fmt.Sprint(r.seeds)
+	seeds, also, how := "–", r.Also, r.How
+	if r.Place == "sim" || r.Seeds > 0 {
+		seeds = fmt.Sprint(r.Seeds)
 	}
-	by := r.by
-	if r.sim {
+	by := r.By
+	if r.Sim {
 		by = "**" + by + "**"
 	}
 	if also == "" {
@@ -27,7 +31,7 @@ func (r result) String() string {
 	if how != "" {
 		how = "`" + how + "`"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %.1f | %s |", r.m.Name, by, also, seeds, r.took.Seconds(), how)
+	return fmt.Sprintf("| %s | %s | %s | %s | %.1f | %s |", r.Name, by, also, seeds, r.Took.Seconds(), how)
 }
 
 // summary counts.
@@ -35,13 +39,13 @@ func summary(results []result, took time.Duration) string {
 	total, sim, unit, alive, lone := 0, 0, 0, 0, 0
 	for _, r := range results {
 		switch {
-		case r.m.Name == control:
+		case r.Name == control:
 			continue
-		case r.survived:
+		case r.Survived:
 			alive++
-		case r.sim:
+		case r.Sim:
 			sim++
-			if r.also == "–" {
+			if r.Also == "–" {
 				lone++
 			}
 		default:
@@ -49,7 +53,7 @@ func summary(results []result, took time.Duration) string {
 		}
 		total++
 	}
-	return fmt.Sprintf("%d mutants: %d killed by the simulator (%d of them seen by one checker alone in that seed), %d by tests of packages only, %d survived; %.0f seconds",
+	return fmt.Sprintf("%d mutants: %d killed by the simulator (%d of them seen by one checker alone in that seed), %d by tests of packages only, %d survived; %.0f seconds in all",
 		total, sim, lone, unit, alive, took.Seconds())
 }
 
@@ -60,7 +64,7 @@ const (
 )
 
 // document writes the results into the generated section of a file.
-func document(o options, results []result, took time.Duration) error {
+func document(o options, results []result) error {
 	text, err := os.ReadFile(o.doc)
 	if err != nil {
 		return err
@@ -74,6 +78,10 @@ func document(o options, results []result, took time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("the commit: %w", err)
 	}
+	took := time.Duration(0)
+	for _, r := range results {
+		took += r.Took
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nCommit %s, %s, `scripts/mutants -j %d -cap %s`: %s.\n\n%s\n",
 		strings.TrimSpace(string(commit)), runtime.GOARCH, o.jobs, o.limit, summary(results, took), header)
@@ -82,4 +90,35 @@ func document(o options, results []result, took time.Duration) error {
 	}
 	fmt.Fprintln(&b)
 	return os.WriteFile(o.doc, []byte(before+sectionBegin+b.String()+sectionEnd+after), 0o644)
+}
+
+// saved adds results to a file of earlier parts and returns all of it, one of each name.
+func saved(path string, results []result) ([]result, error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var all []result
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &all); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	for _, r := range results {
+		all = slices.DeleteFunc(all, func(o result) bool { return o.Name == r.Name && (r.Name != control || o.Survived) })
+		all = append(all, r)
+	}
+	slices.SortStableFunc(all, func(a, b result) int { // the control in front
+		switch {
+		case (a.Name == control) == (b.Name == control):
+			return 0
+		case a.Name == control:
+			return -1
+		}
+		return 1
+	})
+	if text, err = json.MarshalIndent(all, "", " "); err != nil {
+		return nil, err
+	}
+	return all, os.WriteFile(path, text, 0o644)
 }
