@@ -12,12 +12,14 @@ import (
 )
 
 // healRounds is how many rounds after the healing may pass until every honest replica has
-// executed a fresh batch, and healViews how many views beyond the highest one at the healing:
-// at most f+1 primaries in a row are twins or were not reached, and each takes a round to be
-// left and one to be replaced; the rest is for replicas that must catch up in views first.
-func healRounds(f int) int { return 8 + 4*f }
+// executed a fresh batch, and healViews how many views beyond the highest one at the healing. A
+// round with an honest primary and everybody in its view serves all. At most f primaries in a row
+// are twins, and the first one may lead too few; leaving a primary costs the rest of a round and,
+// where somebody has to be brought along, another. Two rounds and one view are the most that any
+// schedule of four replicas needed.
+func healRounds(f int) int { return 2 + 2*f }
 
-func healViews(f int) bft.View { return bft.View(3 + 2*f) }
+func healViews(f int) bft.View { return bft.View(1 + f) }
 
 // Outcome is what happened in one run.
 type Outcome struct {
