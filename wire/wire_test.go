@@ -190,6 +190,7 @@ func FuzzRequest(f *testing.F) {
 func FuzzBody(f *testing.F) {
 	a := request(1, 2, 1, "a", "bc")
 	f.Add(AppendBody(nil, 5, [][]byte{a.Append(nil)}))
+	f.Add(AppendU32(AppendU64(nil, 5), bft.BatchRequestsMax)) // says much and brings nothing
 	f.Fuzz(func(t *testing.T, b []byte) {
 		alloctest.Reader(t, len(b), bft.BatchBytesMax, func() { DecodeBody(b) })
 		at, reqs, err := DecodeBody(b)
