@@ -33,6 +33,7 @@ class Rogue:
         m = self.cluster.membership
         self.group = pbft.Group(self.n, self.cluster.f, m["checkpoint_every"], m["window"], m["cluster"], m["epoch"], m["protocol"], self.verify)
         self.peers = {}  # links that this replica dialled and sends on
+        self.clients = set()  # links of clients
         self.view, self.slot = 0, 0  # the highest that others spoke of
         self.requests = {}  # by client, session and number: the encoding
 
@@ -117,11 +118,15 @@ class Rogue:
             writer.transport.abort()
 
     async def serve_client(self, c):
-        while True:
-            kind, payload = await c.receive()
-            if kind in (wire.REQUEST, wire.RETRY):
-                self.note(payload)
-                self.from_client(c, wire.decode_request(payload), payload)
+        self.clients.add(c)
+        try:
+            while True:
+                kind, payload = await c.receive()
+                if kind in (wire.REQUEST, wire.RETRY):
+                    self.note(payload)
+                    self.from_client(c, wire.decode_request(payload), payload)
+        finally:
+            self.clients.discard(c)
 
     async def serve_peer(self, c):
         while True:
@@ -153,13 +158,24 @@ class WrongReplies(Rogue):
     how, says = "wrong-replies", "answers clients at once and wrongly, each answer three times"
 
     def from_client(self, to, r, raw):
+        self.lie(r, {to})
+
+    def from_peer(self, kind, payload):
+        """Who was not asked hears of requests from the primary, before they are executed. Whose links
+        are whose is not known here: everybody is told, and those concerned notice."""
+        if kind == pbft.PRE_PREPARE:
+            for r in wire.decode_batch(self.group.decode("pre-prepare", payload)["batch"])["requests"]:
+                self.lie(r, self.clients)
+
+    def lie(self, r, to):
         lies = [(wire.OK, b"\x01\x05\x00\x00\x00a lie"), (wire.CLOSED, b""), (wire.OK, b"\x00")]
         if r["flags"] & wire.FLAG_OPEN:
             lies = [(wire.OK, wire.u64(999)), (wire.REFUSED, b""), (wire.OK, wire.u64(0))]
         for k in range(len(r["ops"])):
             status, result = random.choice(lies)
             answer = {"session": r["session"], "number": r["first"] + k, "view": wire.VIEW_MAX, "status": status, "result": result}
-            to.send(wire.frame(wire.REPLY, wire.encode_reply(answer)) * 3)
+            for c in to:
+                c.send(wire.frame(wire.REPLY, wire.encode_reply(answer)) * 3)
 
 
 class BadVotes(Rogue):

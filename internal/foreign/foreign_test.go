@@ -119,6 +119,9 @@ func TestRogueBackup(t *testing.T) {
 		end := r.rogue(3, way.how)
 		r.roundTrip("a backup is rogue: " + way.how)
 		r.goes("a backup is rogue: " + way.how)
+		if way.how == "wrong-replies" {
+			r.hears()
+		}
 		if way.reason != "" {
 			r.eventually(way.how+" to be rejected", func() bool { return r.against(3).rejections[way.reason] > 0 })
 		}

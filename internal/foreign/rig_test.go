@@ -185,12 +185,9 @@ func (r *rig) roundTrip(key string) {
 // goes writes by the Go client and reads by it what the Python client wrote under another key.
 func (r *rig) goes(key string) {
 	r.t.Helper()
-	identity, err := keys.Generate("ed25519")
-	must(r.t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
-	c, err := client.Open(ctx, client.Config{Membership: &r.Public.Membership, Replicas: r.Public.ClientAddrs, Key: identity})
-	must(r.t, err)
+	c := r.open(ctx)
 	defer c.Close()
 	for _, step := range []struct {
 		op   []byte
@@ -201,6 +198,31 @@ func (r *rig) goes(key string) {
 		if got, err := kv.ParseResult(b); err != nil || string(got.Value) != step.want {
 			r.t.Fatalf("%s: the Go client reads %q, not %q: %v", key, got.Value, step.want, err)
 		}
+	}
+}
+
+// open opens a session by the Go client.
+func (r *rig) open(ctx context.Context) *client.Client {
+	r.t.Helper()
+	identity, err := keys.Generate("ed25519")
+	must(r.t, err)
+	c, err := client.Open(ctx, client.Config{Membership: &r.Public.Membership, Replicas: r.Public.ClientAddrs, Key: identity})
+	must(r.t, err)
+	return c
+}
+
+// hears reads by the Go client until it has noticed a lie: somebody does lie, and it is heard.
+func (r *rig) hears() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	c := r.open(ctx)
+	defer c.Close()
+	for lies := uint64(0); lies == 0; {
+		_, err := c.Invoke(ctx, kv.Get([]byte("a key")))
+		must(r.t, err)
+		s := c.Stats()
+		lies = s.Deviations()
 	}
 }
 

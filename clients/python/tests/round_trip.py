@@ -17,6 +17,9 @@ async def main(directory, key):
         (kv.get(key), {"code": kv.FOUND, "value": b"two"}),
     ]
     async with client.Client(cluster.load(directory), keys.Key.new()) as c:
+        for _ in range(50):  # who lies is heard only when there is a link to him; who is down has none
+            if len(c.links) < c.cluster.n:
+                await asyncio.sleep(0.01)
         for op, want in steps:
             got = kv.decode_result(await c.invoke(op, 30))
             if got != want:
