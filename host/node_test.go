@@ -365,3 +365,24 @@ func TestObligations(t *testing.T) {
 		t.Fatal("good effects do not come through")
 	}
 }
+
+// TestLateProposalMakesNobodyWait: the primary repeats a proposal for who is slow, and slow is
+// also who executed it meanwhile. Of many OPENs the pool does not remember all, so that those
+// of a slot that is executed would wait here for ever, and blame the primary.
+func TestLateProposalMakesNobodyWait(t *testing.T) {
+	w := newWorld(t)
+	var raw [][]byte
+	for i := range uint64(8) {
+		raw = append(raw, w.request(1, 0, 100+i))
+	}
+	body := wire.AppendBody(nil, w.at.Wall, raw)
+	w.core.status.Committed = 3
+	w.handle(w.message(0, &proposal{digest: wire.BodyDigest(body), body: body, slot: 2}))
+	if s := w.node.Status(); s.Pending != 0 {
+		t.Errorf("%d requests of slot 3 wait, which is executed", s.Pending)
+	}
+	w.handle(w.message(0, &proposal{digest: wire.BodyDigest(body), body: body, slot: 3}))
+	if s := w.node.Status(); s.Pending != len(raw) {
+		t.Errorf("%d of %d requests of slot 4 wait, which was just proposed", s.Pending, len(raw))
+	}
+}

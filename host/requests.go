@@ -2,6 +2,7 @@ package host
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/wire"
 )
@@ -62,6 +63,9 @@ func (n *Node) peerMessage(in PeerMessage, out *Output) {
 	s := n.view()
 	if !s.Active || s.Primary != in.Verified.From() {
 		return
+	}
+	if carrier.Slot() <= s.Committed && !mutant.On("node-waits-for-the-executed") {
+		return // it came late and is executed: of many OPENs at once the pool does not remember all
 	}
 	_, body := carrier.Body()
 	_, reqs, err := wire.DecodeBody(body)

@@ -31,12 +31,14 @@ type proposal struct {
 	digest bft.Digest
 	body   []byte
 	sig    []byte
+	slot   bft.SeqNum
 }
 
 const kindProposal = wire.KindProtocol
 
 func (p *proposal) Kind() wire.Kind            { return kindProposal }
 func (p *proposal) Body() (bft.Digest, []byte) { return p.digest, p.body }
+func (p *proposal) Slot() bft.SeqNum           { return 1 + p.slot }
 
 // note is a message without a body.
 type note struct{ text []byte }

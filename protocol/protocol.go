@@ -71,6 +71,8 @@ type Message interface {
 type BodyCarrier interface {
 	Message
 	Body() (bft.Digest, []byte)
+	// Slot is the slot that the batch is proposed for.
+	Slot() bft.SeqNum
 }
 
 // Signed is a message that travels with its sender's signature and can be shown to others.

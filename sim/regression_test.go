@@ -11,14 +11,20 @@ func TestRegressions(t *testing.T) {
 	for _, tt := range []struct {
 		replicas int
 		seed     uint64
+		strategy string
 		reason   string
 	}{
-		{4, 20033, "invariant I5 wanted the body of a decided slot that a fetched state had passed over"},
-		{4, 20621, "the same, by a state that came from the disk"},
-		{7, 30354, "V1 wanted slots from calls that ended because a flood of OPENs had closed their sessions"},
+		{4, 20033, "", "invariant I5 wanted the body of a decided slot that a fetched state had passed over"},
+		{4, 20621, "", "the same, by a state that came from the disk"},
+		{7, 30354, "", "V1 wanted slots from calls that ended because a flood of OPENs had closed their sessions"},
+		{4, 2054, "client-flood", "a proposal that was repeated to a slow replica made it wait for OPENs that it had just executed (host.TestLateProposalMakesNobodyWait)"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {
-			if smoke(t, Options{Protocol: "pbft", Replicas: tt.replicas, Byzantine: -1, From: tt.seed, To: tt.seed, Jobs: 1}); t.Failed() {
+			var lies []string
+			if tt.strategy != "" {
+				lies = []string{tt.strategy}
+			}
+			if smoke(t, Options{Protocol: "pbft", Replicas: tt.replicas, Byzantine: -1, From: tt.seed, To: tt.seed, Jobs: 1, Strategies: lies}); t.Failed() {
 				t.Log(tt.reason)
 			}
 		})

@@ -24,6 +24,7 @@ var List = []Mutant{
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "sim"},
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},
+	{"node-waits-for-the-executed", "a proposal that comes after its slot was executed makes nobody wait", "host"},
 	{"node-keeps-false-time", "proposed time stays near the wall clock after a jump of it", "host"},
 	{"verify-batch-limits-skipped", "a batch is no larger than the membership allows", "host"},
 	{"verify-waste-not-bounded", "what a peer makes us check for nothing is bounded", "host"},

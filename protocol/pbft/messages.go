@@ -150,6 +150,9 @@ func (*Stable) Kind() wire.Kind { return KindStable }
 // Body returns the batch that a PRE-PREPARE brings along.
 func (m *PrePrepare) Body() (bft.Digest, []byte) { return m.Digest, m.Batch }
 
+// Slot is the slot of a PRE-PREPARE.
+func (m *PrePrepare) Slot() bft.SeqNum { return m.Seq }
+
 // Signer is the replica whose signature a CHECKPOINT carries.
 func (m *Checkpoint) Signer() bft.ReplicaID { return m.Replica }
 
