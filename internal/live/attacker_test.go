@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -264,23 +263,15 @@ func (w *watch) look(id int) {
 	w.looks[id]++
 	w.rss[id] = append(w.rss[id], rss)
 	var s replica.Status
-	var more struct {
-		Memory struct {
-			Bound uint64 `json:"bound_bytes"`
-		} `json:"memory"`
-	}
-	if asked = errors.Join(asked, json.Unmarshal(text, &s), json.Unmarshal(text, &more)); asked != nil {
+	if asked != nil || json.Unmarshal(text, &s) != nil {
 		w.silent[id]++
 		return
 	}
 	if s.PID != w.pids[id] {
 		w.ended[id] = true
 	}
-	switch w.bound[id] = more.Memory.Bound; {
-	case *memoryBound > 0:
+	if w.bound[id] = uint64(s.Memory.Bound); *memoryBound > 0 {
 		w.bound[id] = *memoryBound
-	case more.Memory.Bound == 0: // it names none: what its collector tries to stay below
-		w.bound[id] = uint64(s.Memory.Limit)
 	}
 	for _, p := range s.Links.Peers {
 		if slices.Contains(w.ids, int(p.ID)) && (!p.In || !p.Out) {
