@@ -99,7 +99,7 @@ func (h *hunter) hunt(m placed, all []placed) result {
 	}
 	if m.Where == "sim" {
 		for _, s := range plan {
-			if left := h.limit - time.Since(begin); (left > 0 || m.Name == control) && !r.Sim {
+			if left := h.limit - time.Since(begin); (left > 0 || m.Name == control) && r.By == "" {
 				h.simulate(&r, s, left)
 			}
 		}
@@ -108,15 +108,14 @@ func (h *hunter) hunt(m placed, all []placed) result {
 		for _, p := range packages(all) {
 			h.test(&r, p)
 		}
-	} else if !r.Sim {
+	} else {
 		h.test(&r, m.pkg)
 		if m.Where != "sim" && m.Where != m.pkg {
 			h.test(&r, m.Where)
 		}
 	}
-	r.Survived = r.By == ""
-	if r.Survived {
-		r.By = "SURVIVED"
+	if r.By == "" {
+		r.By, r.Survived = "SURVIVED", true
 	}
 	r.Took = time.Since(begin)
 	return r
@@ -151,7 +150,8 @@ type report struct {
 	} `json:"violations"`
 }
 
-// simulate runs seeds until one fails, and then that seed without the checker that complained.
+// simulate runs seeds until one fails; then that seed without the mutant, for it must pass, and
+// without the checker that complained.
 func (h *hunter) simulate(r *result, s sweep, left time.Duration) {
 	args := strings.Fields(fmt.Sprintf("sim run --json --first --jobs 1 --for %s --seeds 1-%d %s", max(left.Round(time.Second), time.Second), s.seeds, s.options))
 	rep, err := h.themis(r.Name, args)
@@ -165,6 +165,12 @@ func (h *hunter) simulate(r *result, s sweep, left time.Duration) {
 	}
 	first := rep.Violations[0]
 	r.Sim, r.By, r.How = true, first.Checker, fmt.Sprintf("%s --seeds %d", s.options, first.Seed)
+	args = strings.Fields(fmt.Sprintf("sim run --json --jobs 1 --seeds %d %s", first.Seed, s.options))
+	if rep, err = h.themis(control, args); r.Name != control && (err != nil || len(rep.Violations) > 0) {
+		r.Sim, r.By = false, fmt.Sprintf("NOT BY THE MUTANT: seed %d fails without it", first.Seed)
+		r.Survived = true
+		return
+	}
 	if first.Checker == "panic" {
 		return
 	}

@@ -66,6 +66,9 @@ func run(o options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if len(all) == 1 && o.save != "" { // no mutant has such a name: the document alone is asked for
+		all = nil
+	}
 	h := &hunter{dir: dir, limit: o.limit, built: map[string]*build{}}
 	begin := time.Now()
 	fmt.Println(header)
