@@ -27,8 +27,8 @@ func TestSmoke(t *testing.T) {
 		t.Errorf("%d seeds made %d commits and %d operations: this shows nothing", rep.Seeds, rep.Commits, rep.Operations)
 	}
 	for s := range sometimesCount {
-		if takesTwo[s.String()] {
-			continue
+		if s >= firstDeed {
+			continue // of strategies that 150 seeds need not draw
 		}
 		if rare := s == viewChangeDuringTransfer || s == diverged || s == nullSlot || s == invalidTagReal || s == divergedHealed || s == transferRetargeted; !rare && rep.Sometimes[s.String()] == 0 {
 			t.Errorf("%v was never met in 150 seeds", s)
