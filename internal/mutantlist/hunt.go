@@ -50,6 +50,8 @@ func (h *hunter) binary(pkg string) (string, error) {
 		out, err := exec.Command("go", append(args, "-tags", "mutants", "-o", b.path, "./"+pkg)...).CombinedOutput()
 		if err != nil {
 			b.err = fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		} else if _, err := os.Stat(b.path); err != nil {
+			b.err = fmt.Errorf("%s has no tests", pkg)
 		}
 	})
 	return b.path, b.err
@@ -216,23 +218,38 @@ func (h *hunter) test(r *result, pkg string) {
 	}
 	bin, err := h.binary(pkg)
 	if err != nil {
-		r.By = firstLine(err.Error())
+		r.By, r.Survived = firstLine(err.Error()), true
 		return
 	}
+	what, failed := tests(bin, pkg, r.Name, ".")
+	if !failed {
+		return
+	}
+	r.By = pkg + " " + what
+	top, _, _ := strings.Cut(what, "/")
+	if !strings.HasPrefix(top, "Test") || r.Name == control {
+		return
+	}
+	if _, failed = tests(bin, pkg, control, "^"+top+"$"); failed {
+		r.By, r.Survived = "NOT BY THE MUTANT: "+r.By+" fails without it", true
+	}
+}
+
+// tests runs those tests of a package that match, under a mutant, and says which failed first.
+func tests(bin, pkg, name, match string) (what string, failed bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "-test.short", "-test.failfast")
+	cmd := exec.CommandContext(ctx, bin, "-test.short", "-test.failfast", "-test.run", match)
 	cmd.Dir = pkg
-	cmd.Env = append(os.Environ(), "THEMIS_MUTANT="+r.Name)
+	cmd.Env = append(os.Environ(), "THEMIS_MUTANT="+name)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		return
+		return "", false
 	}
-	what := failure.FindString(string(out))
-	if what == "" {
+	if what = failure.FindString(string(out)); what == "" {
 		what = "no end within " + testLimit.String()
 	}
-	r.By = pkg + " " + strings.TrimPrefix(what, "--- FAIL: ")
+	return strings.TrimPrefix(what, "--- FAIL: "), true
 }
 
 func firstLine(s string) string {
