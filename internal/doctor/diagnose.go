@@ -41,8 +41,10 @@ func Diagnose(f *Facts) Report {
 	d.clocks()
 	d.quorum()
 	if !d.halted {
-		d.views()
 		d.checkpoints()
+	}
+	if !d.halted {
+		d.views()
 	}
 	for i := range f.Replicas {
 		if f.Replicas[i].answers() && !d.told[i] {
@@ -224,7 +226,8 @@ func (d *diagnosis) quorum() {
 	}
 	if left >= need {
 		for _, i := range plain {
-			d.add(CodeDown, i, d.cluster("start", i), "%s is down; %s", bft.ReplicaID(i), spare(left-need))
+			d.add(CodeDown, i, d.cluster("start", i), "%s is down: %d of %d are left and %d are needed, so that %s",
+				bft.ReplicaID(i), left, n, need, spare(left-need))
 		}
 		return
 	}
@@ -243,12 +246,12 @@ func (d *diagnosis) quorum() {
 	}
 }
 
-// spare says what a cluster that still serves can lose.
+// spare says how many more replicas can be lost.
 func spare(more int) string {
 	if more == 0 {
-		return "the others serve, but cannot lose another"
+		return "none may fail any more"
 	}
-	return fmt.Sprintf("the others serve, and can lose %d more", more)
+	return fmt.Sprintf("only %d more may fail", more)
 }
 
 // absent lists who does not take part, by the reason.

@@ -68,9 +68,8 @@ const (
 func Codes() []string {
 	return []string{
 		CodeConfig, CodeWrongKey, CodePortTaken, CodeLogDamaged, CodeWrongDirectory, CodeNoData, CodeInUse,
-		CodeNoSpace, CodeCrashed, CodePaused, CodeNoAnswer, CodeTooFew, CodeDown, CodeWrongCluster, CodeIsolated,
-		CodeLinkCut, CodeOneWay, CodeClock, CodeAppStuck, CodeSlowDisk, CodeMemory, CodeDiverged, CodeFaulty,
-		CodeLiar, CodeViewChanges, CodeSplitViews, CodeViewApart, CodeBody, CodeBehind, CodeCheckpoint,
-		CodeClients, CodeStalled,
+		CodeNoSpace, CodeCrashed, CodePaused, CodeNoAnswer, CodeWrongCluster, CodeIsolated, CodeLinkCut, CodeOneWay,
+		CodeClock, CodeAppStuck, CodeSlowDisk, CodeMemory, CodeDiverged, CodeFaulty, CodeTooFew, CodeDown, CodeLiar,
+		CodeCheckpoint, CodeViewChanges, CodeSplitViews, CodeViewApart, CodeBody, CodeBehind, CodeClients, CodeStalled,
 	}
 }

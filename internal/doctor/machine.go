@@ -139,7 +139,7 @@ func (d *diagnosis) faulty() {
 				bft.ReplicaID(i), names(by), strings.Join(sorted(reasons), ", "))
 		}
 		if s := &d.Replicas[i]; s.Lies != "" && !d.told[i] {
-			d.add(CodeLiar, i, d.restart(i), "%s was made to lie on purpose (%s): it counts as one of the %d that may be faulty",
+			d.add(CodeLiar, i, d.restart(i), "%s was made to lie on purpose (%s): it is one of the %d that may be faulty at most",
 				bft.ReplicaID(i), s.Lies, d.Quorums.F)
 		}
 	}

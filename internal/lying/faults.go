@@ -7,17 +7,18 @@ import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/protocol/pbft"
 	"github.com/themis-bft/themis/storage"
-	"github.com/themis-bft/themis/transport"
 	"github.com/themis-bft/themis/wire"
 )
 
 // faults are what a replica may suffer without wanting to lie, for the tests of whoever has to
 // find out why a cluster stands still.
 var faults = map[string]string{
-	"wrong-clock": "has a clock that is an hour ahead",
-	"stuck-app":   "has an application that never returns from an operation",
-	"slow-disk":   "has a disk that takes a third of a second for every sync",
-	"no-bodies":   "proposes to a quorum only, and never gives a missing batch to anybody",
+	"wrong-clock":     "has a clock that is an hour ahead",
+	"stuck-app":       "has an application that never returns from an operation",
+	"slow-disk":       "has a disk that takes a third of a second for every sync",
+	"no-bodies":       "proposes to a quorum only, and never gives a missing batch to anybody",
+	"no-view-changes": "sends neither VIEW-CHANGE nor NEW-VIEW",
+	"no-new-view":     "sends no NEW-VIEW",
 }
 
 const (
@@ -74,12 +75,17 @@ type stuck struct{ app.Machine }
 // Execute hangs.
 func (stuck) Execute(app.Call, []byte) app.Future { select {} }
 
-// hoard appends what leaves of f if this replica keeps the contents of batches to itself: every
-// fourth replica gets no PRE-PREPARE, and nobody an answer to FETCH.
-func (p *Plan) hoard(b []byte, to bft.ReplicaID, f transport.Frame) []byte {
-	kind := wire.Kind(f.Kind)
-	if kind == wire.KindBody || kind == pbft.KindPrePrepare && to%4 == 3 {
-		return b
+// omits reports whether a replica with a fault that is about single kinds of messages leaves this
+// one out. One that keeps the contents of batches to itself sends every fourth replica no
+// PRE-PREPARE, and nobody an answer to FETCH.
+func (p *Plan) omits(to bft.ReplicaID, kind wire.Kind) bool {
+	switch p.how {
+	case "no-bodies":
+		return kind == wire.KindBody || kind == pbft.KindPrePrepare && to%4 == 3
+	case "no-view-changes":
+		return kind == pbft.KindViewChange || kind == pbft.KindNewView
+	case "no-new-view":
+		return kind == pbft.KindNewView
 	}
-	return wire.AppendFrame(b, kind, f.Payload)
+	return false
 }

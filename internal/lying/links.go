@@ -42,11 +42,9 @@ func (l *liar) SendPeer(to bft.ReplicaID, frames []byte) bool {
 	}
 	var out []byte
 	transport.Split(frames, bft.PeerFrameBytesMax, func(f transport.Frame) {
-		if l.plan.how == "no-bodies" {
-			out = l.plan.hoard(out, to, f)
-			return
+		if !l.plan.omits(to, wire.Kind(f.Kind)) {
+			out = l.plan.lie(out, to, f)
 		}
-		out = l.plan.lie(out, to, f)
 	})
 	return len(out) == 0 || l.Transport.SendPeer(to, out)
 }
