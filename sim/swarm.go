@@ -44,7 +44,7 @@ type swarm struct {
 
 // plotEvery is the distance between seeds in which the first two primaries are faulty and plot
 // against the second view: by chance it hardly happens.
-const plotEvery = 64
+const plotEvery = 32
 
 // draw makes the swarm of a seed. Windows and checkpoint intervals are small, so that their
 // edges come within seconds.
