@@ -30,8 +30,8 @@ func Attacks() []Attack {
 		{Name: "retry-flood", As: Client, About: "repeats an executed request whose answers have 240 kB", Rate: 500, Unit: "repeats", Marks: []string{"overloaded"}, run: retryFlood},
 		{Name: "non-readers", As: Client, About: "asks for answers of 240 kB over many links and reads none", Rate: 2000, Unit: "repeats", Count: 1000, run: nonReaders},
 		{
-			Name: "idle-clients", As: Client, About: "holds links of clients with keys of their own that ask for nothing", Rate: 500, Unit: "links", Count: 10_000,
-			Marks: []string{"total", "address", "pending"}, MarksAfter: time.Minute, run: idleClients,
+			Name: "idle-clients", As: Client, About: "holds links of clients with keys of their own that ask for nothing", Rate: 250, Unit: "links", Count: 9000,
+			Marks: []string{"total", "address", "idle"}, MarksAfter: time.Minute, run: idleClients,
 		},
 		{Name: "open-flood", As: Client, About: "opens sessions under ever new keys", Rate: 100, Unit: "sessions", run: openFlood},
 		{
