@@ -159,6 +159,17 @@ func TestBarred(t *testing.T) {
 	if h.ClientUp(link); link.closed != offencesFree+2 || r.metrics.clientBarred.Get() != 1 {
 		t.Fatalf("its links were ended %d times, %d of them at once", link.closed, r.metrics.clientBarred.Get())
 	}
+	h.ClientUp(link)
+	other := &testLink{id: link.id}
+	r.intake.sourceOf(link).bad.Store(true)
+	h.ClientUp(other)
+	if r.intake.sourceOf(other).bad.Load() {
+		t.Error("a new link has the account of those that are being ended")
+	}
+	h.ClientDown(link)
+	if r.intake.sourceOf(other) == nil {
+		t.Error("the end of an old link closed the account of a new one")
+	}
 	b, now := r.barred, r.clock.sinceStart()
 	if b.has(link.id, now+barTimeMin) || b.has(bft.ClientID{8}, now) {
 		t.Error("barred for longer than it should be, or somebody else is")

@@ -55,6 +55,7 @@ type intake struct {
 	clientsRoom  sync.Cond // clientsSize fell
 	sources      []*source // by peer
 	clients      map[bft.ClientID]*source
+	links        map[transport.ClientLink]*source
 	clientsSize  int
 	peers        []lane // by peer
 	peersPending int
@@ -69,7 +70,7 @@ type intake struct {
 }
 
 func newIntake(n, workers int, c *clock, signal func()) *intake {
-	in := &intake{clock: c, signal: signal, workers: workers, clients: map[bft.ClientID]*source{}, peers: make([]lane, n)}
+	in := &intake{clock: c, signal: signal, workers: workers, clients: map[bft.ClientID]*source{}, links: map[transport.ClientLink]*source{}, peers: make([]lane, n)}
 	in.work.L, in.clientsRoom.L = &in.mu, &in.mu
 	for range n {
 		in.sources = append(in.sources, in.newSource())
@@ -305,7 +306,7 @@ func (in *intake) close() {
 	for _, s := range in.sources {
 		s.room.Broadcast()
 	}
-	for _, s := range in.clients {
+	for _, s := range in.links {
 		s.room.Broadcast()
 	}
 }

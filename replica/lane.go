@@ -145,34 +145,42 @@ func (l *lane) oldest() bft.Duration {
 	return -1
 }
 
-// open makes the account of a client's link, or finds that of its other links.
+// open makes the account of a client's link, or finds that of its other links. One whose client
+// sent what no correct client sends is not used again: it ends with the links that it had.
 func (in *intake) open(l transport.ClientLink) *source {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	s := in.clients[l.Client()]
-	if s == nil {
+	if s == nil || s.bad.Load() {
 		s = in.newSource()
 		in.clients[l.Client()] = s
 	}
 	s.links++
+	in.links[l] = s
 	return s
 }
 
-// leave closes the account with the last link. What of it is in the pipeline keeps the source
+// leave closes the account with its last link. What of it is in the pipeline keeps the source
 // itself until it is through.
 func (in *intake) leave(l transport.ClientLink) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if s := in.clients[l.Client()]; s != nil {
-		if s.links--; s.links == 0 {
-			s.links = -1 // it is still a client's
-			delete(in.clients, l.Client())
-		}
+	s := in.links[l]
+	if s == nil {
+		return
+	}
+	delete(in.links, l)
+	if s.links--; s.links > 0 {
+		return
+	}
+	s.links = -1 // it is still a client's
+	if in.clients[l.Client()] == s {
+		delete(in.clients, l.Client())
 	}
 }
 
 func (in *intake) sourceOf(l transport.ClientLink) *source {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.clients[l.Client()]
+	return in.links[l]
 }

@@ -56,7 +56,11 @@ func (r receive) ClientDown(l transport.ClientLink) {
 // clients in one batch.
 func (r receive) ClientFrame(l transport.ClientLink, f transport.Frame) {
 	s := r.intake.sourceOf(l)
-	if s == nil || s.bad.Load() {
+	switch {
+	case s == nil:
+		return
+	case s.bad.Load(): // also a link that was made while the others were being ended
+		l.Close()
 		return
 	}
 	r.metrics.clientFrames.Inc()
