@@ -3,6 +3,7 @@ package exec
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/themis-bft/themis/app"
@@ -264,6 +265,21 @@ func TestEviction(t *testing.T) {
 	f.slot(openReq(102, 9999))
 	if f.e.Sessions() != 3 || f.e.Counts().Evicted != 2 {
 		t.Fatalf("%d sessions, %+v", f.e.Sessions(), f.e.Counts())
+	}
+}
+
+// TestGreedyClosesItsOwn: a client that opens sessions without end takes what is free and then its
+// own, listed or not, however long the others rest.
+func TestGreedyClosesItsOwn(t *testing.T) {
+	for _, greedy := range []int{1, 101} {
+		f := newFixture(t, 6)
+		quiet := map[int]uint64{2: f.open(2), 102: f.open(102), 103: f.open(103)}
+		for range 20 {
+			f.open(greedy)
+		}
+		for client, session := range quiet {
+			f.want(f.slot(opReq(client, session, 0, 0, "x")), fmt.Sprintf("0=%d:x", 1+slices.Index([]int{2, 102, 103}, client)))
+		}
 	}
 }
 

@@ -54,11 +54,16 @@ func (m *model) open(client int, slot, nonce uint64) string {
 		return fmt.Sprintf("%d!closed", nonce)
 	}
 	if len(m.sessions) == m.limit {
-		victim := -1
-		for i, s := range m.sessions {
-			if client < 100 || s.client >= 100 {
-				victim = i
-				break
+		victim, most := -1, 0
+		for i, s := range m.sessions { // least recently executed first
+			held := 0
+			for _, o := range m.sessions {
+				if o.client == s.client {
+					held++
+				}
+			}
+			if (client < 100 || s.client >= 100) && held > most {
+				victim, most = i, held
 			}
 		}
 		if victim < 0 {

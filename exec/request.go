@@ -139,8 +139,8 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 		return e.openReply(r, wire.StatusClosed, 0)
 	}
 	if v := e.table.makesRoom(listed); v != nil && v.number == uint64(at.slot) && !mutant.On("exec-session-number-twice") {
-		// All others are younger still. Who is closed in the slot of its own OPEN leaves its number
-		// to a later OPEN of the same client in that slot; the one that comes asks again instead.
+		// Who is closed in the slot of its own OPEN leaves its number to a later OPEN of the same
+		// client in that slot; the one that comes asks again instead.
 		e.counts.Closed++
 		return e.openReply(r, wire.StatusClosed, 0)
 	}

@@ -35,6 +35,7 @@ type session struct {
 	awaited  int
 
 	place      int      // index in the table
+	owner      *owner   // its client
 	prev, next *session // neighbours by age, of equally listed sessions
 	gone       bool     // evicted: late responses no longer concern the table
 }

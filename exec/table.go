@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 )
 
 // sessionKey names a session: several clients may open one in the same slot.
@@ -31,12 +32,19 @@ type table struct {
 	free   int        // no place below is free
 	byKey  map[sessionKey]*session
 	byOpen map[openKey]*session
+	owners map[bft.ClientID]*owner
 	age    [2]ageList // of unlisted (0) and listed (1) sessions
 	pages  []page     // caches, as many as places need
 }
 
+// owner is a client with at least one open session.
+type owner struct{ sessions int }
+
 func newTable(limit int, keep uint64) *table {
-	return &table{limit: limit, keep: keep, byKey: make(map[sessionKey]*session), byOpen: make(map[openKey]*session)}
+	return &table{
+		limit: limit, keep: keep, byKey: make(map[sessionKey]*session), byOpen: make(map[openKey]*session),
+		owners: make(map[bft.ClientID]*owner),
+	}
 }
 
 func (t *table) len() int { return len(t.byKey) }
@@ -51,8 +59,8 @@ func (t *table) opened(client bft.ClientID, nonce uint64) *session {
 	return t.byOpen[openKey{client, nonce}]
 }
 
-// open adds a session. If the table is full the least recently executed session makes room,
-// except that an unlisted client never drives out a listed one.
+// open adds a session. If the table is full, the least recently executed session of the client
+// that has the most makes room, except that an unlisted client never drives out a listed one.
 func (t *table) open(s session) (evicted, ok bool) {
 	if len(t.byKey) == t.limit {
 		victim := t.victim(s.listed)
@@ -75,13 +83,21 @@ func (t *table) makesRoom(listed bool) *session {
 	return t.victim(listed)
 }
 
-// victim is the session that an OPEN closes, or nil if it may close none.
+// victim is the session that an OPEN closes, or nil if it may close none. Whoever opens many closes
+// his own by that, not those of others (ADR 8).
 func (t *table) victim(listed bool) *session {
-	unlisted, other := t.age[0].oldest, t.age[1].oldest
-	if !listed || other == nil {
+	unlisted, other := t.age[0].fullest(), t.age[1].fullest()
+	switch {
+	case !listed || other == nil:
 		return unlisted
-	}
-	if unlisted == nil || other.olderThan(unlisted) {
+	case unlisted == nil:
+		return other
+	case other.owner.sessions != unlisted.owner.sessions && !mutant.On("exec-greedy-closes-others"):
+		if other.owner.sessions > unlisted.owner.sessions {
+			return other
+		}
+		return unlisted
+	case other.olderThan(unlisted):
 		return other
 	}
 	return unlisted
@@ -108,8 +124,27 @@ func (t *table) add(s *session) {
 	s.keep = t.keep
 	t.byKey[sessionKey{s.client, s.number}] = s
 	t.byOpen[openKey{s.client, s.nonce}] = s
+	t.own(s)
 	t.ageOf(s).push(s)
 	t.dirty(s)
+}
+
+// own enters s with its client.
+func (t *table) own(s *session) {
+	if s.owner = t.owners[s.client]; s.owner == nil {
+		s.owner = &owner{}
+		t.owners[s.client] = s.owner
+	}
+	t.ageOf(s).holds(s.owner.sessions, s.owner.sessions+1)
+	s.owner.sessions++
+}
+
+// disown takes s from its client.
+func (t *table) disown(s *session) {
+	t.ageOf(s).holds(s.owner.sessions, s.owner.sessions-1)
+	if s.owner.sessions--; s.owner.sessions == 0 {
+		delete(t.owners, s.client)
+	}
 }
 
 // remove closes s; pages that hold nothing any more go.
@@ -120,6 +155,7 @@ func (t *table) remove(s *session) {
 	delete(t.byKey, sessionKey{s.client, s.number})
 	delete(t.byOpen, openKey{s.client, s.nonce})
 	t.ageOf(s).unlink(s)
+	t.disown(s)
 	s.gone = true
 	last := len(t.places)
 	for last > 0 && t.places[last-1] == nil {
@@ -192,9 +228,38 @@ func (s *session) olderThan(o *session) bool {
 	return s.lastRequest < o.lastRequest
 }
 
-// ageList is a list of sessions from the least to the most recently executed.
+// ageList is a list of sessions from the least to the most recently executed, with how many
+// clients have how many of them.
 type ageList struct {
 	oldest, youngest *session
+	clients          map[int]int // by number of sessions
+	most             int         // the largest number that a client has
+}
+
+// holds says that a client has another number of sessions, by one, than before.
+func (l *ageList) holds(before, now int) {
+	if l.clients == nil {
+		l.clients = make(map[int]int)
+	}
+	if l.clients[before]--; l.clients[before] <= 0 {
+		delete(l.clients, before)
+	}
+	if now > 0 {
+		l.clients[now]++
+	}
+	if now > l.most || before == l.most && l.clients[before] == 0 {
+		l.most = now
+	}
+}
+
+// fullest is the least recently executed session of those clients that have the most.
+func (l *ageList) fullest() *session {
+	for s := l.oldest; s != nil; s = s.next {
+		if s.owner.sessions == l.most || mutant.On("exec-greedy-closes-others") {
+			return s
+		}
+	}
+	return nil
 }
 
 func (l *ageList) push(s *session) {
