@@ -151,6 +151,7 @@ var cases = []struct {
 	}, []string{"view-apart 3 the others are active in view 0"}},
 	{"on its way into the view", func(f *Facts) { f.Replicas[3].First.Active = false }, nil},
 	{"body missing", func(f *Facts) { f.both(3, func(s *replica.Status) { s.Missing = "body" }) }, []string{"body-missing 3 slot 101"}},
+	{"body missing since just now", func(f *Facts) { f.Replicas[3].Last.Missing = "body" }, nil},
 	{"body just fetched", func(f *Facts) { f.Replicas[3].First.Missing = "body" }, nil},
 	{"behind", func(f *Facts) { f.both(3, func(s *replica.Status) { s.Executed, s.Committed = 1, 1 }) }, []string{"behind 3 fetches nothing"}},
 	{"behind with a target", func(f *Facts) {
