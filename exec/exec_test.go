@@ -3,7 +3,6 @@ package exec
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"testing"
 
 	"github.com/themis-bft/themis/app"
@@ -273,12 +272,13 @@ func TestEviction(t *testing.T) {
 func TestGreedyClosesItsOwn(t *testing.T) {
 	for _, greedy := range []int{1, 101} {
 		f := newFixture(t, 6)
-		quiet := map[int]uint64{2: f.open(2), 102: f.open(102), 103: f.open(103)}
+		quiet := []int{2, 102, 103}
+		sessions := []uint64{f.open(2), f.open(102), f.open(103)}
 		for range 20 {
 			f.open(greedy)
 		}
-		for client, session := range quiet {
-			f.want(f.slot(opReq(client, session, 0, 0, "x")), fmt.Sprintf("0=%d:x", 1+slices.Index([]int{2, 102, 103}, client)))
+		for i, client := range quiet {
+			f.want(f.slot(opReq(client, sessions[i], 0, 0, "x")), fmt.Sprintf("0=%d:x", 1+i))
 		}
 	}
 }

@@ -36,7 +36,7 @@ type session struct {
 
 	place      int      // index in the table
 	owner      *owner   // its client
-	prev, next *session // neighbours by age, of equally listed sessions
+	prev, next *session // neighbours by age, of its client
 	gone       bool     // evicted: late responses no longer concern the table
 }
 
@@ -178,6 +178,6 @@ func (s *session) prune() {
 func (s *session) frozen() *session {
 	c := *s
 	c.replies = slices.Clone(s.replies)
-	c.prev, c.next = nil, nil
+	c.owner, c.prev, c.next = nil, nil, nil
 	return &c
 }

@@ -33,12 +33,9 @@ type table struct {
 	byKey  map[sessionKey]*session
 	byOpen map[openKey]*session
 	owners map[bft.ClientID]*owner
-	age    [2]ageList // of unlisted (0) and listed (1) sessions
+	ranks  [2]ranking // of the unlisted (0) and the listed (1) owners
 	pages  []page     // caches, as many as places need
 }
-
-// owner is a client with at least one open session.
-type owner struct{ sessions int }
 
 func newTable(limit int, keep uint64) *table {
 	return &table{
@@ -86,7 +83,7 @@ func (t *table) makesRoom(listed bool) *session {
 // victim is the session that an OPEN closes, or nil if it may close none. Whoever opens many closes
 // his own by that, not those of others (ADR 8).
 func (t *table) victim(listed bool) *session {
-	unlisted, other := t.age[0].fullest(), t.age[1].fullest()
+	unlisted, other := t.ranks[0].first(), t.ranks[1].first()
 	switch {
 	case !listed || other == nil:
 		return unlisted
@@ -125,26 +122,7 @@ func (t *table) add(s *session) {
 	t.byKey[sessionKey{s.client, s.number}] = s
 	t.byOpen[openKey{s.client, s.nonce}] = s
 	t.own(s)
-	t.ageOf(s).push(s)
 	t.dirty(s)
-}
-
-// own enters s with its client.
-func (t *table) own(s *session) {
-	if s.owner = t.owners[s.client]; s.owner == nil {
-		s.owner = &owner{}
-		t.owners[s.client] = s.owner
-	}
-	t.ageOf(s).holds(s.owner.sessions, s.owner.sessions+1)
-	s.owner.sessions++
-}
-
-// disown takes s from its client.
-func (t *table) disown(s *session) {
-	t.ageOf(s).holds(s.owner.sessions, s.owner.sessions-1)
-	if s.owner.sessions--; s.owner.sessions == 0 {
-		delete(t.owners, s.client)
-	}
 }
 
 // remove closes s; pages that hold nothing any more go.
@@ -154,7 +132,6 @@ func (t *table) remove(s *session) {
 	t.free = min(t.free, s.place)
 	delete(t.byKey, sessionKey{s.client, s.number})
 	delete(t.byOpen, openKey{s.client, s.nonce})
-	t.ageOf(s).unlink(s)
 	t.disown(s)
 	s.gone = true
 	last := len(t.places)
@@ -168,10 +145,9 @@ func (t *table) remove(s *session) {
 // touch makes s the most recently executed session.
 func (t *table) touch(s *session, slot bft.SeqNum, request uint32) {
 	s.lastSlot, s.lastRequest = slot, request
-	list := t.ageOf(s)
-	if list.youngest != s {
-		list.unlink(s)
-		list.push(s)
+	if o := s.owner; o.youngest != s {
+		o.unlink(s)
+		o.push(s)
 	}
 	t.dirty(s)
 }
@@ -197,13 +173,6 @@ func (t *table) skip(s *session, number uint64) {
 	t.dirty(s)
 }
 
-func (t *table) ageOf(s *session) *ageList {
-	if s.listed {
-		return &t.age[1]
-	}
-	return &t.age[0]
-}
-
 // restore replaces the content by sessions that a checkpoint brought.
 func (t *table) restore(sessions []*session) {
 	fresh := newTable(t.limit, t.keep)
@@ -217,71 +186,4 @@ func (t *table) restore(sessions []*session) {
 		fresh.add(s)
 	}
 	*t = *fresh
-}
-
-// olderThan orders sessions by the last request that executed something; no two are equal,
-// since one request belongs to one session.
-func (s *session) olderThan(o *session) bool {
-	if s.lastSlot != o.lastSlot {
-		return s.lastSlot < o.lastSlot
-	}
-	return s.lastRequest < o.lastRequest
-}
-
-// ageList is a list of sessions from the least to the most recently executed, with how many
-// clients have how many of them.
-type ageList struct {
-	oldest, youngest *session
-	clients          map[int]int // by number of sessions
-	most             int         // the largest number that a client has
-}
-
-// holds says that a client has another number of sessions, by one, than before.
-func (l *ageList) holds(before, now int) {
-	if l.clients == nil {
-		l.clients = make(map[int]int)
-	}
-	if l.clients[before]--; l.clients[before] <= 0 {
-		delete(l.clients, before)
-	}
-	if now > 0 {
-		l.clients[now]++
-	}
-	if now > l.most || before == l.most && l.clients[before] == 0 {
-		l.most = now
-	}
-}
-
-// fullest is the least recently executed session of those clients that have the most.
-func (l *ageList) fullest() *session {
-	for s := l.oldest; s != nil; s = s.next {
-		if s.owner.sessions == l.most || mutant.On("exec-greedy-closes-others") {
-			return s
-		}
-	}
-	return nil
-}
-
-func (l *ageList) push(s *session) {
-	s.prev, s.next = l.youngest, nil
-	if l.youngest != nil {
-		l.youngest.next = s
-	} else {
-		l.oldest = s
-	}
-	l.youngest = s
-}
-
-func (l *ageList) unlink(s *session) {
-	if s.prev != nil {
-		s.prev.next = s.next
-	} else {
-		l.oldest = s.next
-	}
-	if s.next != nil {
-		s.next.prev = s.prev
-	} else {
-		l.youngest = s.prev
-	}
-	s.prev, s.next = nil, nil
 }

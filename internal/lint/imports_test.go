@@ -138,7 +138,7 @@ var pure = []string{"bft", "wire", "protocol", "protocol/pbft", "protocol/window
 var pureImports = map[string]bool{
 	"bytes": true, "cmp": true, "encoding/binary": true, "errors": true, "fmt": true, "iter": true, "maps": true,
 	"math": true, "math/bits": true, "slices": true, "sort": true, "strconv": true, "strings": true,
-	"encoding/hex": true, "container/list": true,
+	"encoding/hex": true, "container/heap": true, "container/list": true,
 }
 
 // pureExceptions are imports of pure packages that need a reason.

@@ -62,6 +62,7 @@ var List = []Mutant{
 	{"tcp-stall-never", "a frame that began arrives or ends the link", "transport/tcp"},
 	{"exec-window-not-checked", "a number beyond the session's window does not alias the bit of another", "exec"},
 	{"exec-greedy-closes-others", "who opens many sessions closes his own by it", "exec"},
+	{"exec-rank-not-renewed", "of clients with equally many sessions, the least recently executed makes room", "exec"},
 	{"exec-session-number-twice", "a session is not closed in the slot of its own OPEN", "exec"},
 	{"exec-caches-not-bounded", "the caches of all sessions together are bounded", "exec"},
 	{"exec-reply-not-cached", "a repeat is answered with the first result", "sim"},
