@@ -179,8 +179,9 @@ func mutants(a *assailant) error {
 		return err
 	}
 	var lanes []func() error
-	strange := max(a.plan.Count/10/(2*(len(a.peers)-1)), 1)
-	joined := max(a.plan.Count*9/10/(2*(len(a.peers)-1)), 1)
+	ports := 2 * (len(a.peers) - 1)
+	strange := share(a.plan.Count/10, ports)
+	joined := share(a.plan.Count-a.plan.Count/10, ports)
 	for i := range a.peers {
 		if i == a.plan.Rogue {
 			continue
@@ -205,6 +206,9 @@ func mutants(a *assailant) error {
 	}
 	return a.each(len(lanes), func(i int) error { return lanes[i]() })
 }
+
+// share is how many of count each of several has to do, so that together they do no fewer.
+func share(count, among int) int { return max((count+among-1)/among, 1) }
 
 // pour sends mutants over joined links: a new one whenever the old has ended.
 func (a *assailant) pour(count int, m *mutator, open func() (*link, error)) error {

@@ -131,7 +131,7 @@ func noise(a *assailant) error {
 	return a.each(len(lanes), func(i int) error {
 		r := a.rand(i)
 		b := make([]byte, piece)
-		for left := a.plan.Count / len(lanes); left > 0 && a.pace(); {
+		for left := share(a.plan.Count, len(lanes)); left > 0 && a.pace(); {
 			c, err := lanes[i].open()
 			if err != nil {
 				continue
