@@ -85,6 +85,7 @@ var List = []Mutant{
 	{"replica-sync-skipped", "nothing leaves before the log has synced what it rests on", "replica"},
 	{"replica-cut-before-snapshot", "the log is cut after the snapshot that covers it is durable", "replica"},
 	{"replica-pause-counts", "time in which the process did not run counts for no timer", "replica"},
+	{"replica-flood-stops-time", "a peer that sends without end stops no timer", "replica"},
 	{"replica-repeats-unbounded", "answers that were given before are not drawn without end", "replica"},
 	{"replica-link-order", "the frames of a link are stepped in the order of their arrival", "replica"},
 	{"replica-peers-not-in-turns", "peers take turns at the verify workers", "replica"},
