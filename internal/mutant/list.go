@@ -95,6 +95,7 @@ var List = []Mutant{
 	{"tcp-handshake-not-limited", "a handshake has few bytes", "transport/tcp"},
 	{"tcp-log-not-limited", "what others can make us log is bounded", "transport/tcp"},
 	{"replica-logs-every-rejection", "a peer cannot flood the log with what it sends", "replica"},
+	{"tcp-busy-is-idle", "a link whose frame waits to be taken is not idle", "transport/tcp"},
 	{"tcp-newest-makes-room", "who comes last is not kept out by who came first and says nothing", "transport/tcp"},
 	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }
