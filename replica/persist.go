@@ -32,6 +32,7 @@ type persist struct {
 	batch    []*host.Output
 	appended int        // outputs of the batch whose records are in the log already
 	owed     bool       // one of them is not lazy and not synced yet
+	full     error      // why the log took nothing more, the last time
 	cutAt    bft.SeqNum // the log was cut here
 }
 
@@ -96,17 +97,18 @@ func (p *persist) durable() bool {
 }
 
 func (p *persist) failed(what string, err error) bool {
-	if !errors.Is(err, storage.ErrNoSpace) {
+	if p.full = err; !errors.Is(err, storage.ErrNoSpace) {
 		p.fatal(what, err)
 	}
 	return false
 }
 
-// waitForRoom holds the batch, and all that follow, until the device has room again. Nothing
+// waitForRoom holds the batch, and all that follow, until the device has room again, or the process
+// has a descriptor for the next segment. Nothing
 // that rests on a vote leaves meanwhile; frames and lookups, which rest on none, still do, so
 // that peers and clients are served. False means that the replica stops.
 func (p *persist) waitForRoom() bool {
-	p.log.Error("the device of the data directory is full; voting stops until there is room")
+	p.log.Error("the data directory takes nothing more; voting stops until it does", "error", p.full)
 	p.noSpace.Store(true)
 	defer p.noSpace.Store(false)
 	p.serve(p.batch)
@@ -130,7 +132,7 @@ func (p *persist) waitForRoom() bool {
 			continue
 		}
 		if p.durable() {
-			p.log.Info("the device of the data directory has room again; voting goes on")
+			p.log.Info("the data directory takes records again; voting goes on")
 			return true
 		}
 		if p.killed.Load() {

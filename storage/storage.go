@@ -46,7 +46,8 @@ var (
 	ErrLocked = errors.New("storage: directory is in use")
 	// ErrEmpty: nothing was ever initialised here. A replica without its log never votes.
 	ErrEmpty = errors.New("storage: directory is not initialised")
-	// ErrNoSpace: the device is full; nothing was damaged.
+	// ErrNoSpace: the device is full, or no more files can be open; nothing was damaged, and
+	// it may be tried again.
 	ErrNoSpace = errors.New("storage: no space left")
 )
 

@@ -91,7 +91,7 @@ func (d *directory) Remove(name string) error {
 func (d *directory) List() ([]string, error) {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("disk: %w", err)
+		return nil, fmt.Errorf("disk: %w", mapped(err))
 	}
 	var names []string
 	for _, e := range entries {
@@ -109,7 +109,7 @@ func (d *directory) SyncDir() error { return syncDirectory(d.path) }
 func syncDirectory(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("disk: %w", err)
+		return fmt.Errorf("disk: %w", mapped(err))
 	}
 	defer f.Close()
 	if err := f.Sync(); err != nil {
@@ -165,10 +165,13 @@ func (f file) Size() (int64, error) {
 // Truncate changes the size.
 func (f file) Truncate(size int64) error { return mapped(f.File.Truncate(size)) }
 
-// mapped marks the errors that mean a full device.
+// mapped marks the errors that mean a full device, or that no more files can be open: only what
+// begins by opening one fails with those, so nothing was done that could be damaged.
 func mapped(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", storage.ErrNoSpace, err)
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", storage.ErrNoSpace, err)
+		}
 	}
 	return err
 }
