@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/themis-bft/themis/bft"
-	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/transport"
 	"github.com/themis-bft/themis/wire"
 )
@@ -118,16 +117,11 @@ type clientLink struct {
 	out *queue
 
 	made  time.Time
-	heard atomic.Int64 // when the last frame was taken, after made
-	busy  atomic.Bool  // the handler has not taken that frame yet
+	heard atomic.Int64 // when the last frame came, after made
 }
 
-// silence is for how long nothing has come. A frame that waits for room counts: the link would be ended
-// and its frame and goroutine stay, so that the caps would bound neither.
+// silence is for how long nothing has come.
 func (l *clientLink) silence() time.Duration {
-	if l.busy.Load() && !mutant.On("tcp-busy-is-idle") {
-		return 0
-	}
 	return time.Since(l.made) - time.Duration(l.heard.Load())
 }
 
@@ -172,10 +166,8 @@ func (l *clientLink) read(f *frameReader) error {
 		if wire.Kind(frame.Kind) == wire.KindHello {
 			return errSecondHello
 		}
-		l.busy.Store(true)
-		l.t.h.ClientFrame(l, frame)
 		l.heard.Store(int64(time.Since(l.made)))
-		l.busy.Store(false)
+		l.t.h.ClientFrame(l, frame)
 	}
 }
 
