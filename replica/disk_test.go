@@ -33,14 +33,20 @@ func onFaultyDisk(t *testing.T, c *cluster, op mem.Op) (fail *atomic.Pointer[err
 }
 
 // TestSyncErrorEndsTheReplica: what a failed sync left behind is unknown, so the replica must
-// not say anything any more.
+// not say anything any more. That holds for a sync that found no room, too: waiting for room
+// would be for ever, because the log never goes on after it.
 func TestSyncErrorEndsTheReplica(t *testing.T) {
+	for _, broken := range []error{errors.New("input/output error"), storage.ErrNoSpace} {
+		t.Run(broken.Error(), func(t *testing.T) { syncFails(t, broken) })
+	}
+}
+
+func syncFails(t *testing.T, broken error) {
 	c := newCluster(t, 4, 1)
 	fail := onFaultyDisk(t, c, mem.OpSync)
 	c.startAll()
 	cl := c.client()
 	add(t, cl, 1)
-	broken := errors.New("input/output error")
 	fail.Store(&broken)
 	for i := uint64(2); i <= 60; i++ {
 		if got := add(t, cl, 1); got != i {

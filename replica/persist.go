@@ -48,7 +48,7 @@ func (p *persist) run() {
 			continue
 		}
 		p.send.frames(batch)
-		if !p.durable() && (p.killed.Load() || !p.waitForRoom()) {
+		if !p.durable() && !p.retry() && !p.waitForRoom() {
 			return
 		}
 		p.release()
@@ -96,18 +96,40 @@ func (p *persist) durable() bool {
 	return true
 }
 
+// failed ends the process unless only room is missing. A sync that found none left behind what
+// nobody knows: the log never goes on after that, and says so to an empty Append.
 func (p *persist) failed(what string, err error) bool {
-	if p.full = err; !errors.Is(err, storage.ErrNoSpace) {
+	if p.full = err; !errors.Is(err, storage.ErrNoSpace) || p.wal.Append() != nil {
 		p.fatal(what, err)
 	}
 	return false
 }
 
-// waitForRoom holds the batch, and all that follow, until the device has room again, or the process
-// has a descriptor for the next segment. Nothing
-// that rests on a vote leaves meanwhile; frames and lookups, which rest on none, still do, so
-// that peers and clients are served. False means that the replica stops.
+// retry goes on where durable found no room, with what room the log has in itself: a snapshot
+// that was written meanwhile lets segments be cut, and those are free after a sync, which
+// durable does not make before everything is appended.
+func (p *persist) retry() bool {
+	if p.killed.Load() {
+		return false
+	}
+	p.cut()
+	if p.killed.Load() {
+		return false
+	}
+	if err := p.wal.Sync(); err != nil {
+		return p.failed("sync the log", err)
+	}
+	return p.durable()
+}
+
+// waitForRoom holds the batch, and all that follow, until the device has room again, or the
+// process has a descriptor for the next segment. Nothing that rests on a vote leaves meanwhile;
+// frames and lookups, which rest on none, still do, so that peers and clients are served. False
+// means that the replica stops.
 func (p *persist) waitForRoom() bool {
+	if p.killed.Load() {
+		return false
+	}
 	p.log.Error("the data directory takes nothing more; voting stops until it does", "error", p.full)
 	p.noSpace.Store(true)
 	defer p.noSpace.Store(false)
@@ -131,7 +153,7 @@ func (p *persist) waitForRoom() bool {
 		if round%noSpaceRetry != 0 {
 			continue
 		}
-		if p.durable() {
+		if p.retry() {
 			p.log.Info("the data directory takes records again; voting goes on")
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/host"
@@ -38,15 +39,19 @@ func (r *recorder) SendPeer(to bft.ReplicaID, frames []byte) bool {
 // newPersist is the persist stage of a replica of four, over a log in memory.
 func newPersist(t *testing.T) (*persist, *recorder) {
 	t.Helper()
+	return newPersistOn(t, mem.New(), wal.Options{})
+}
+
+func newPersistOn(t *testing.T, files *mem.FS, o wal.Options) (*persist, *recorder) {
+	t.Helper()
 	m := &bft.Membership{F: 1, Protocol: "pbft", Scheme: "ed25519", CheckpointEvery: 8, Window: 16, Sessions: 8}
 	for i := range 4 {
 		m.Replicas = append(m.Replicas, bft.Replica{Key: []byte{byte(i)}})
 	}
-	files := mem.New()
 	if err := Init(files, m, 0); err != nil {
 		t.Fatal(err)
 	}
-	log, err := wal.Open(files, Owner(m, 0), wal.Options{})
+	log, err := wal.Open(files, Owner(m, 0), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +63,7 @@ func newPersist(t *testing.T) (*persist, *recorder) {
 		return nil
 	})
 	r := &Replica{
-		clock:   newClock(),
+		clock: newClock(), stopping: make(chan struct{}),
 		metrics: newMetrics(4), log: slog.New(slog.DiscardHandler),
 		executing: newQueue[executable](outputsMax), persisting: newQueue[*host.Output](outputsMax),
 		snapshots: &snapshots{wake: make(chan struct{}, 1)},
@@ -118,6 +123,61 @@ func TestLazyRecordsWait(t *testing.T) {
 	p.release()
 	if slices.Contains(out.events, "sync") || len(out.sent[1]) == 0 {
 		t.Errorf("got %q", out.events)
+	}
+}
+
+// TestCutsMakeRoom: a log that has filled its device goes on with the segments that it no longer
+// needs, whenever that is known: nobody has to make room for it.
+func TestCutsMakeRoom(t *testing.T) {
+	for _, when := range []string{"cut but not synced", "not cut yet", "while it waits"} {
+		t.Run(when, func(t *testing.T) {
+			files := mem.New()
+			p, out := newPersistOn(t, files, wal.Options{SegmentBytes: 4 << 10})
+			files.SetCapacity(12<<20 + 32<<10) // what Init made takes segments of the usual size
+			output := func(seq bft.SeqNum) *host.Output {
+				r := vote(seq, false)
+				r.Data = make([]byte, 1000)
+				return &host.Output{Persist: []storage.Record{r}, Send: []protocol.Outgoing{prepare(seq, bft.SetOf(1))}}
+			}
+			seq := bft.SeqNum(1)
+			for p.batch = []*host.Output{output(seq)}; p.durable(); p.batch, p.appended = []*host.Output{output(seq)}, 0 {
+				if seq++; seq > 1<<16 {
+					t.Fatal("the device is never full")
+				}
+			}
+			if when != "while it waits" {
+				p.snapshots.durable.Store(uint64(seq - 1))
+			}
+			if when == "cut but not synced" {
+				p.cut()
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				p.feed(output(seq))
+			}()
+			deadline := time.After(time.Minute)
+			for when == "while it waits" && !p.noSpace.Load() {
+				select {
+				case <-ended:
+					t.Fatal("it did not wait")
+				case <-deadline:
+					t.Fatal("it does not say that the device is full")
+				case <-time.After(time.Millisecond):
+				}
+			}
+			p.snapshots.durable.Store(uint64(seq - 1))
+			select {
+			case <-ended:
+			case <-deadline:
+				close(p.stopping)
+				<-ended
+				t.Fatal("it waits for room, and nothing in its log is needed")
+			}
+			if len(out.sent[1]) == 0 {
+				t.Error("the vote did not leave")
+			}
+		})
 	}
 }
 

@@ -167,7 +167,7 @@ func (r *Replica) fatal(what string, err error) {
 }
 
 func (r *Replica) snapshotFailed(err error) {
-	r.log.Warn("no snapshot was written; the next checkpoint is tried", "error", err)
+	r.log.Warn("no snapshot was written; it is tried again, or the next checkpoint is", "error", err)
 }
 
 // Close stops the replica: it takes nothing in any more, steps, writes, sends and executes what

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/exec"
 	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/protocol"
@@ -31,7 +32,7 @@ const (
 type snapshots struct {
 	fs      storage.FS
 	fatal   func(what string, err error)
-	failed  func(err error) // no room: tried again with the next one
+	failed  func(err error) // no room: tried again, or the next one is; said once for each
 	durable atomic.Uint64   // slot of the newest snapshot on disk
 	wake    chan struct{}
 
@@ -39,6 +40,7 @@ type snapshots struct {
 	held   []*exec.Checkpoint // own, ascending, each with a reference of ours
 	newest protocol.Stable
 	next   *exec.Checkpoint // stable and not written yet
+	full   bft.SeqNum       // there was no room for this one
 }
 
 // add takes note of an own checkpoint; the caller keeps its own reference.
@@ -129,10 +131,30 @@ func (s *snapshots) save(c *exec.Checkpoint) {
 	case err == nil:
 		s.durable.Store(uint64(c.Seq()))
 	case errors.Is(err, storage.ErrNoSpace):
-		s.failed(err)
+		if s.again(c) {
+			s.failed(err)
+		}
 	default:
 		s.fatal("write a snapshot", err)
 	}
+}
+
+// again has c written after the pause, unless a newer one is to be. It must not wait for that
+// one: a log without room for votes lets no checkpoint become stable, and the log is cut, and
+// has room, behind this one. It reports whether c failed for the first time.
+func (s *snapshots) again(c *exec.Checkpoint) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, s.full = s.full != c.Seq(), c.Seq()
+	if s.next == nil {
+		c.Retain()
+		s.next = c
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return first
 }
 
 // close releases what was never written.

@@ -291,7 +291,9 @@ func TestNoCheckpoint(t *testing.T) {
 		want{CodeCheckpoint, everybody, `^no checkpoint becomes stable after slot 0, because no 3 replicas have the same state: (r0, )?r1, r2 and r3 used the whole window, up to slot 8`, `^themis cluster logs --dir`})
 }
 
-// TestNoSpace fills the disk of a replica: a file system of its own, in memory.
+// TestNoSpace fills the disk of a replica: a file system of its own, in memory. It is large enough
+// for what the log still needs when it is emptied: 12 MiB would not do, for two segments of 4 MiB
+// and a file of 4 KiB leave no room for a third.
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	w := admit(t, nil)
@@ -325,7 +327,7 @@ func TestNoSpace(t *testing.T) {
 			break
 		}
 	}
-	w.finds(want{CodeNoSpace, 3, `^the disk of r3 is full \(\d+\.\d MiB free\): it votes for nothing until there is room in r3/data`, `^df -h /.*/r3/data$`})
+	w.finds(want{CodeNoSpace, 3, `^the disk of r3 is full \(\d+\.\d MiB free\): it votes for nothing until there is room in r3/data for the log, at least 4 MiB$`, `^df -h /.*/r3/data$`})
 	must(t, os.Remove(filler))
 	w.finds()
 }

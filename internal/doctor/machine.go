@@ -9,6 +9,7 @@ import (
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/replica"
+	"github.com/themis-bft/themis/storage/wal"
 )
 
 const (
@@ -39,8 +40,8 @@ func (d *diagnosis) machine(i int) {
 		if s.FreeKnown {
 			room = fmt.Sprintf(" (%.1f MiB free)", float64(s.Free)/(1<<20))
 		}
-		d.add(CodeNoSpace, i, "df -h "+quoted(s.DataDir), "the disk of %s is full%s: it votes for nothing until there is room in %s",
-			name, room, d.inside(s.DataDir))
+		d.add(CodeNoSpace, i, "df -h "+quoted(s.DataDir), "the disk of %s is full%s: it votes for nothing until there is room in %s for the log, at least %d MiB",
+			name, room, d.inside(s.DataDir), wal.SegmentBytesDefault>>20)
 	} else if slowSync(s.Last) {
 		now := fmt.Sprintf("recently %.0f ms for each sync", s.Last.LogSync.Median*1e3)
 		if s.Last.LogSync.Running >= slowSyncRunning {
