@@ -22,6 +22,8 @@ var pbft = []Mutant{
 	{"pbft-proof-small", "a stable proof has a quorum of signatures", "sim"},
 	{"pbft-signature-unchecked", "signatures are verified", "sim"},
 	{"pbft-new-view-small-set", "NEW-VIEW needs a quorum of VIEW-CHANGEs", "sim"},
+	{"pbft-new-view-is-no-vote", "what a primary's NEW-VIEW proposes is in its Q before it leaves", "protocol/pbft"},
+	{"pbft-new-view-above-window", "a primary starts a view only with slots that it can claim itself", "protocol/pbft"},
 	{"pbft-new-view-unchecked", "NEW-VIEW is recomputed from its set", "sim"},
 	{"pbft-start-lowest", "a view starts at the highest proven checkpoint", "sim"},
 	{"pbft-null-weak", "null needs a quorum without a claim", "sim"},

@@ -139,8 +139,11 @@ func (c *Core) bootVote(data []byte, decided map[bft.SeqNum]bft.Digest) {
 	}
 	switch tag {
 	case votePrePrepared:
-		s.accepted, s.prepared, s.view, s.digest = true, false, v, d
 		s.noteQ(Claim{Seq: n, Digest: d, View: v})
+		if v == c.view && !c.active {
+			break // of a NEW-VIEW of ours: accepted when it lets us in
+		}
+		s.accepted, s.prepared, s.view, s.digest = true, false, v, d
 		if c.q.Primary(v) != c.self {
 			s.prepares[c.self] = vote{cast: true, view: v, digest: d}
 		}

@@ -58,6 +58,9 @@ type node struct {
 	catchUp *protocol.Target
 	rejects map[protocol.Reason]int
 
+	unsigned bool                 // NEW-VIEWs of its own leave, and come back when release is called
+	signed   []protocol.Certified // that wait for it
+
 	hint     protocol.Hint // what a verify stage may know of the core: now and then refreshed
 	refusals int           // messages that Screen refused
 }
@@ -116,7 +119,11 @@ func (c *cluster) effects(x *node) {
 		if o.Certify {
 			s := m.(protocol.Signed)
 			m = s.WithSignature(tags{}.sign(x.id, c.codec.AppendSigned(nil, s)))
-			later = append(later, protocol.Certified{Msg: m})
+			if back := (protocol.Certified{Msg: m}); x.unsigned && m.Kind() == KindNewView {
+				x.signed = append(x.signed, back)
+			} else {
+				later = append(later, back)
+			}
 		}
 		for to := range o.To.All() {
 			c.net = append(c.net, packet{from: x.id, to: to, kind: m.Kind(), payload: c.codec.Append(nil, m)})

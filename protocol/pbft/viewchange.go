@@ -238,20 +238,40 @@ func (c *Core) tryNewView(out *protocol.Effects) {
 	}
 	c.sentView = c.view
 	nv := &NewView{View: c.view, Replica: c.self, Set: set, Start: start, Choices: choices}
+	c.noteChoices(choices, out)
 	out.Persist = append(out.Persist, protocol.Record{Kind: storage.RecordNewView, Data: c.codec.Append(nil, nv)})
 	c.certify(nv, out)
 }
 
-// haveBodies reports whether every choice above the own stable checkpoint has its body here, and
-// asks for those that can be kept; the others must wait until the window has moved.
+// noteChoices enters what a NEW-VIEW of our own proposes into Q, and the log, before it leaves. The others
+// count it as our vote, and we may leave the view before it comes back signed and lets us in: a
+// VIEW-CHANGE that did not own up to it could leave what they prepared without f+1 that vouch (A2).
+func (c *Core) noteChoices(choices []Choice, out *protocol.Effects) {
+	if mutant.On("pbft-new-view-is-no-vote") {
+		return
+	}
+	for _, ch := range choices {
+		if ch.Seq <= c.stable.Seq {
+			continue
+		}
+		b, _ := c.bodyOf(ch.Digest)
+		c.keepBody(ch.Seq, ch.Digest, b, out)
+		c.slots.At(ch.Seq).noteQ(Claim{Seq: ch.Seq, Digest: ch.Digest, View: c.view})
+		c.persistVote(votePrePrepared, ch.Seq, c.view, ch.Digest, out)
+	}
+}
+
+// haveBodies reports whether every choice above the own stable checkpoint lies in the window and has
+// its body here, and asks for those that can be kept; the others must wait until the window has moved.
 func (c *Core) haveBodies(set []*ViewChange, choices []Choice, out *protocol.Effects) bool {
 	complete := true
 	for _, ch := range choices {
-		if _, have := c.bodyOf(ch.Digest); have || ch.Seq <= c.stable.Seq {
+		_, have := c.bodyOf(ch.Digest)
+		if ch.Seq <= c.stable.Seq || have && (ch.Seq <= c.high() || mutant.On("pbft-new-view-above-window")) {
 			continue
 		}
 		complete = false
-		if c.slots.At(ch.Seq) != nil {
+		if !have && c.slots.At(ch.Seq) != nil {
 			c.want(ch.Seq, ch.Digest, holders(set, ch), out)
 		}
 	}
