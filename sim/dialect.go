@@ -18,6 +18,8 @@ type dialect interface {
 	votes(self bft.ReplicaID, m protocol.Message) []check.Vote
 	// prepared returns the certificates that m claims its sender to hold.
 	prepared(self bft.ReplicaID, m protocol.Message) []check.Vote
+	// leaves returns what m says of a view that self leaves, if it says so.
+	leaves(self bft.ReplicaID, m protocol.Message) (check.Left, bool)
 	// recorded returns the promises that a record of the log holds.
 	recorded(self bft.ReplicaID, rec storage.Record) []check.Vote
 	// entered returns what a record says of a view that was entered, if it says so.
@@ -135,12 +137,24 @@ func (*pbftDialect) entered(rec storage.Record) (check.Entered, bool) {
 	nv := m.(*pbft.NewView)
 	e := check.Entered{View: nv.View, Primary: nv.Replica, Start: nv.Start}
 	for _, vc := range nv.Set {
-		e.Set = append(e.Set, check.Left{Replica: vc.Replica, View: vc.View, Digest: unsigned(vc), Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)})
+		e.Set = append(e.Set, left(vc))
 	}
 	for _, c := range nv.Choices {
 		e.Digests = append(e.Digests, c.Digest)
 	}
 	return e, true
+}
+
+func (*pbftDialect) leaves(self bft.ReplicaID, m protocol.Message) (check.Left, bool) {
+	vc, ok := m.(*pbft.ViewChange)
+	if !ok || vc.Replica != self {
+		return check.Left{}, false
+	}
+	return left(vc), true
+}
+
+func left(vc *pbft.ViewChange) check.Left {
+	return check.Left{Replica: vc.Replica, View: vc.View, Digest: unsigned(vc), Base: vc.Base.Seq, P: claimed(vc.P), Q: claimed(vc.Q)}
 }
 
 func claimed(list []pbft.Claim) (out []check.Claimed) {

@@ -67,6 +67,9 @@ func (t *watch) sends(r *replica, to bft.ReplicaSet, m protocol.Message) {
 	for _, v := range t.w.dialect.prepared(r.id, m) {
 		o.Prepared(r.id, v.View, v.Seq, v.Digest)
 	}
+	if l, ok := t.w.dialect.leaves(r.id, m); ok {
+		o.Leaves(r.id, l)
+	}
 	t.forwards(r, m)
 }
 

@@ -5,8 +5,8 @@
 //	S1 agreement          S2 order                 S3 validity of requests   S4 exactly once
 //	S5 replies accepted   S6 durability            S9 equal states           linear: histories
 //	S7 invariants: a equal certificates, b decisions last, c one stable digest, d nothing goes
-//	   back, e views follow from their sets, f no two votes, g no vote before its sync, q nothing
-//	   on less than a quorum, w no vote outside the window
+//	   back, e views follow from their sets, f no two votes, g no vote before its sync, o who leaves
+//	   owns up to what it said, q nothing on less than a quorum, w no vote outside the window
 //	I invariants of a protocol's own state      client: what a session reports
 //	L1 progress after healing   L2 no needless view change   M2 no needless work
 //	V1 the run did something
@@ -26,7 +26,7 @@ import (
 
 // names are the checkers, in the order of the list above; the tests hold it against the code.
 var names = []string{
-	"S1", "S2", "S3", "S4", "S5", "S6", "S7a", "S7b", "S7c", "S7d", "S7e", "S7f", "S7g", "S7q", "S7w", "S9",
+	"S1", "S2", "S3", "S4", "S5", "S6", "S7a", "S7b", "S7c", "S7d", "S7e", "S7f", "S7g", "S7o", "S7q", "S7w", "S9",
 	"I", "linear", "client", "L1", "L2", "M2", "V1",
 }
 

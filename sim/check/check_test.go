@@ -181,6 +181,11 @@ func ofClients() []canary {
 func ofVotes() []canary {
 	return []canary{
 		{"two votes", "S7f", func(o *Oracle) { o.Cast(0, Vote{Kind: VotePrepare, Seq: 1, Digest: otherD}) }},
+		{"a PREPARE that a view change is silent on", "S7o", func(o *Oracle) { o.Leaves(1, Left{Replica: 1, View: 9}) }},
+		{"a COMMIT that a view change calls pre-prepared", "S7o", func(o *Oracle) {
+			o.Cast(3, Vote{Kind: VoteCommit, Seq: 1, Digest: d})
+			o.Leaves(3, Left{Replica: 3, View: 9, Q: []Claimed{{Seq: 1, Digest: d}}})
+		}},
 		{"a vote above the window", "S7w", func(o *Oracle) { o.Inside(0, 4, Vote{Kind: VotePrepare, Seq: 13, Digest: d}) }},
 		{"a vote that is not synced", "S7g", func(o *Oracle) { o.MustBeDurable(2, Vote{Kind: VotePrepare, Seq: 1, Digest: d}) }},
 		{"prepared by too few", "S7q", func(o *Oracle) {

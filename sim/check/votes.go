@@ -61,8 +61,9 @@ type voteBook struct {
 	prepared map[place]bft.Digest        // by honest replicas: what they sent COMMIT for or claim in P
 	bySlot   map[bft.SeqNum][]preparedIn // the same by slot
 	chosen   map[bft.SeqNum]place
-	backing  map[Vote]bft.ReplicaSet // honest replicas that cast a vote
-	commits  map[Vote][]bft.View     // by slot and digest: the views of the COMMITs among them
+	backing  map[Vote]bft.ReplicaSet  // honest replicas that cast a vote
+	commits  map[Vote][]bft.View      // by slot and digest: the views of the COMMITs among them
+	said     map[bft.ReplicaID][]Vote // what a VIEW-CHANGE of an honest replica must own up to
 }
 
 type preparedIn struct {
@@ -75,6 +76,7 @@ func newVoteBook() voteBook {
 		cast: make(map[ballot]bft.Digest), durable: make(map[ballot]bft.Digest), fixed: make(map[ballot]bft.Digest),
 		prepared: make(map[place]bft.Digest), bySlot: make(map[bft.SeqNum][]preparedIn),
 		chosen: make(map[bft.SeqNum]place), backing: make(map[Vote]bft.ReplicaSet), commits: make(map[Vote][]bft.View),
+		said: make(map[bft.ReplicaID][]Vote),
 	}
 }
 
@@ -89,6 +91,9 @@ func (o *Oracle) Cast(r bft.ReplicaID, v Vote) {
 		return
 	}
 	o.votes.cast[key] = v.Digest
+	if v.Kind <= VoteCommit {
+		o.votes.said[r] = append(o.votes.said[r], v)
+	}
 	if fixed, ok := o.votes.fixed[key.inView()]; ok && fixed != v.Digest && v.Kind <= VoteCommit {
 		o.Complain("S7e", "%v sends %v %v for slot %d, which it entered view %d with as %v", r, v.Kind, v.Digest, v.Seq, v.View, fixed)
 	}
