@@ -131,6 +131,37 @@ func TestBackupRelays(t *testing.T) {
 	}
 }
 
+// What was told may be lost with a link. The primary is told again when the client repeats itself, though
+// not at every repeat, and everybody when waiting begins anew in the same view (simulator seed
+// 10039146: one replica that told nobody any more left a correct primary alone).
+func TestLostRelaysAreRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.become(0, 0)
+	r := w.decoded(0, 1, 0)
+	repeat := func(want int, what string) {
+		t.Helper()
+		w.out.Reset()
+		for range 3 {
+			w.handle(Unexecuted{Request: r})
+		}
+		if got := len(w.frames(0, wire.KindRelay)); got != want || len(w.out.Frames) != want {
+			t.Fatalf("%s: %d RELAYs to the primary, %d in all, want %d", what, got, len(w.out.Frames), want)
+		}
+	}
+	repeat(1, "a request and its repeats at once")
+	w.run(testPatience / 4)
+	repeat(1, "repeats later")
+	w.run(testPatience / 2)
+	w.out.Reset()
+	w.effects(func(out *protocol.Effects) {
+		out.Timers = append(out.Timers, protocol.TimerOp{Timer: protocol.TimerPatience, After: testPatience})
+	})
+	w.run(testPatience * 3 / 4)
+	if len(w.frames(2, wire.KindRelay)) != 1 || len(w.frames(3, wire.KindRelay)) != 1 {
+		t.Fatalf("%d frames after waiting began anew; everybody was to be told again", len(w.out.Frames))
+	}
+}
+
 func TestRelayedIsNotRelayedOn(t *testing.T) {
 	w := newWorld(t)
 	w.become(0, 0)

@@ -62,6 +62,7 @@ type entryFlags struct {
 
 	toldAt      bft.Duration
 	tells       uint8        // how often toldAt was set in this view
+	relayedAt   bft.Duration // when it last went to another replica
 	confirmedAt bft.Duration // when the execute stage was last asked
 }
 

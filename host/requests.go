@@ -21,10 +21,11 @@ func (n *Node) clientRequest(in ClientRequest, out *Output) {
 }
 
 // unexecuted pools a request that is known not to be executed, and tells the primary of it if
-// its client asked for it here. What a peer relayed is not told on at once: the peer did that.
+// its client asked for it here, and again when its client repeats it: a frame that was told may
+// have been lost with a link. What a peer relayed is not told on at once: the peer did that.
 func (n *Node) unexecuted(in Unexecuted, out *Output) {
 	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true})
-	if e == nil || in.Relay || e.told {
+	if e == nil || in.Relay || e.told && !n.pool.mayTellAgain(n.now, e) {
 		return
 	}
 	if s := n.view(); s.Active && s.Primary != n.self {
@@ -116,6 +117,7 @@ func (e *pending) request() (wire.Request, bool) {
 
 // relay sends a request to other replicas.
 func (n *Node) relay(e *pending, to bft.ReplicaSet, out *Output) {
+	e.relayedAt = n.now
 	frame := wire.AppendFrame(make([]byte, 0, wire.FrameHeaderBytes+len(e.raw)), wire.KindRelay, e.raw)
 	for id := range to.All() {
 		n.counts.Relayed++

@@ -74,6 +74,7 @@ func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 	for e := p.oldest; e != nil; e = e.newer {
 		e.since = now
 		e.queue.served = p.served
+		e.spread = e.spread && mutant.On("pool-spread-once")
 		if newView {
 			e.told, e.spread, e.looked, e.tells = false, false, false, 0
 		}
@@ -130,6 +131,13 @@ func (p *pool) tell(e *pending, now bft.Duration) {
 	if e.prev == nil {
 		e.queue.served = p.served
 	}
+}
+
+// mayTellAgain reports whether a repeat of e by its client goes to the primary once more: at most as
+// often as the pool is looked over, so that whoever repeats costs one frame for many. It gives
+// the primary no more time.
+func (p *pool) mayTellAgain(now bft.Duration, e *pending) bool {
+	return now-e.relayedAt >= p.waiting.patience/looksPerPatience && !mutant.On("pool-repeat-not-told")
 }
 
 // ripe reports whether e has waited long enough for suspicion: T in all, and half of that since

@@ -18,6 +18,8 @@ func TestRegressions(t *testing.T) {
 		{4, 20621, "", "the same, by a state that came from the disk"},
 		{7, 30354, "", "V1 wanted slots from calls that ended because a flood of OPENs had closed their sessions"},
 		{4, 2054, "client-flood", "a proposal that was repeated to a slow replica made it wait for OPENs that it had just executed (host.TestLateProposalMakesNobodyWait)"},
+		{4, 10003861, "", "a primary left its view before its NEW-VIEW came back from signing, and did not claim what the others had prepared with it (pbft.TestNewViewIsTheVoteOfItsPrimary)"},
+		{4, 10039146, "", "a relay that was lost was never repeated, and one replica left a correct primary alone (host.TestLostRelaysAreRepeated)"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {
 			var lies []string

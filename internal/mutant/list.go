@@ -21,6 +21,8 @@ var List = []Mutant{
 	{"pool-no-reserved-place", "the oldest request of a session has a place of its own", "host"},
 	{"pool-repeats-are-progress", "executing what was executed before ends no silence", "host"},
 	{"pool-suspects-untold", "nobody is blamed for a request that he was not told of", "host"},
+	{"pool-repeat-not-told", "the primary is told again of what a client repeats", "host"},
+	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "sim"},
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},
