@@ -22,6 +22,7 @@ type listener struct {
 	leave func(address string)      // after every connection that admit let in
 	known func(address string) bool // has places of its own among the handshakes
 	under [2]*pending               // handshakes under way: of strangers, and of known addresses
+	quiet quiet                     // for what whoever takes descriptors makes us log
 }
 
 func (t *Transport) peerListener(ln net.Listener) *listener {
@@ -65,7 +66,7 @@ func (l *listener) run(ctx context.Context) {
 			// Out of descriptors, most likely: trying again at once would only spin.
 			l.t.count.add(ReasonAccept)
 			pause = min(max(2*pause, 5*time.Millisecond), acceptPauseMax)
-			l.t.log.Error("accept", "listener", l.name, "error", err, "pause", pause)
+			l.quiet.logTo(l.t.log.Error, "accept", "listener", l.name, "error", err, "pause", pause)
 			if !sleep(ctx, pause) {
 				return
 			}
