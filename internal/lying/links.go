@@ -117,10 +117,9 @@ func (p *Plan) lie(b []byte, to bft.ReplicaID, f transport.Frame) []byte {
 			m.Digest[0] ^= 0xff
 			return append(b, p.frame(m)...)
 		}
-	case *pbft.Checkpoint:
-		if p.how == "false-checkpoint" {
-			m.Digest[0] ^= 0xff
-			return append(b, p.frame(p.sign(m))...)
+	default:
+		if p.how == "false-checkpoint" && p.belie(m) {
+			return append(b, p.frame(m)...)
 		}
 	}
 	return honest()

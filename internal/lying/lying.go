@@ -18,6 +18,7 @@ import (
 	"github.com/themis-bft/themis/auth"
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/protocol/pbft"
 	"github.com/themis-bft/themis/transport"
 	"github.com/themis-bft/themis/wire"
 )
@@ -96,13 +97,69 @@ func (f *forgetful) Execute(c app.Call, op []byte) app.Future {
 	return f.Machine.Execute(c, op)
 }
 
+// belie makes m, if this replica says something of its state in it, speak of a state nobody has, and
+// reports whether it does. The same lie leaves in every message: else those who are handed the proof of
+// a checkpoint would find the truth there, under our signature. What others have signed stays.
+func (p *Plan) belie(m protocol.Message) bool {
+	switch m := m.(type) {
+	case *pbft.Checkpoint:
+		if m.Replica != p.self {
+			return false
+		}
+		m.Sig = p.falseEndorsement(m.Seq, m.Digest)
+		m.Digest = falseDigest(m.Digest)
+		return true
+	case *pbft.Stable:
+		return p.belieProof(m)
+	case *pbft.ViewChange:
+		return p.belieViewChange(m)
+	case *pbft.NewView:
+		lied := false
+		for _, vc := range m.Set {
+			lied = p.belieViewChange(vc) || lied
+		}
+		if lied && m.Replica == p.self {
+			m.Sig = p.signature(m)
+		}
+		return lied
+	}
+	return false
+}
+
+func (p *Plan) belieViewChange(m *pbft.ViewChange) bool {
+	if m.Replica != p.self || !p.belieProof(&m.Base) {
+		return false
+	}
+	m.Sig = p.signature(m)
+	return true
+}
+
+func (p *Plan) belieProof(m *pbft.Stable) (lied bool) {
+	for i, e := range m.Endorse {
+		if e.Replica == p.self {
+			m.Endorse[i].Sig, lied = p.falseEndorsement(m.Seq, m.Digest), true
+		}
+	}
+	return lied
+}
+
+// falseEndorsement is the signature of this replica for another state than that of d.
+func (p *Plan) falseEndorsement(n bft.SeqNum, d bft.Digest) []byte {
+	return p.signature(&pbft.Checkpoint{Seq: n, Digest: falseDigest(d), Replica: p.self})
+}
+
+func falseDigest(d bft.Digest) bft.Digest {
+	d[0] ^= 0xff
+	return d
+}
+
 // frame makes the whole frame of a message.
 func (p *Plan) frame(m protocol.Message) []byte {
 	b, start := wire.BeginFrame(nil, m.Kind())
 	return wire.EndFrame(p.codec.Append(b, m), start)
 }
 
-// sign signs m anew.
-func (p *Plan) sign(m protocol.Signed) protocol.Message {
-	return m.WithSignature(p.signer.Sign(nil, p.codec.AppendSigned(nil, m)))
+// signature is this replica's under m.
+func (p *Plan) signature(m protocol.Signed) []byte {
+	return p.signer.Sign(nil, p.codec.AppendSigned(nil, m))
 }
