@@ -230,6 +230,8 @@ func (n *nodes) watch(ids []int) *watch {
 		s, err := cluster.StatOf(w.pids[id])
 		must(n.t, err)
 		w.cpu[id] = s.CPU
+	}
+	for _, id := range ids { // the maps above are read from here on
 		w.running.Go(func() {
 			for {
 				w.look(id)

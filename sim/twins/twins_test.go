@@ -47,7 +47,7 @@ func TestEveryPartition(t *testing.T) {
 		"schedules had conflicting proposals": r.Conflicting, "schedules had equivocation noticed": r.Equivocations,
 		"schedules decided nothing before the healing": r.Idle, "state was transferred": r.Transfers,
 	} {
-		if n == 0 {
+		if n == 0 && (!testing.Short() || what != "state was transferred") { // too rare for a quarter
 			t.Errorf("it never happened that %s", what)
 		}
 	}
