@@ -1,6 +1,8 @@
 package host
 
 import (
+	"slices"
+
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
@@ -19,15 +21,17 @@ type executedFilter struct {
 	use      executedSession // head of the ring of use: next is the one used last
 }
 
+// opensKept is how many OPENs of a client are remembered.
+const opensKept = 4
+
 // executedSession is a window of bft.SessionOpsMax numbers from low up, beyond which no correct
 // client sends. OPENs have random numbers: of those the newest few are kept.
 type executedSession struct {
 	key        sessionKey
 	low        uint64
 	bits       [bft.SessionOpsMax / 64]uint64
-	opens      [4]uint64
-	openCount  int
-	stamp      uint64 // pool.served at its last use
+	opens      []uint64 // oldest first
+	stamp      uint64   // pool.served at its last use
 	prev, next *executedSession
 }
 
@@ -68,8 +72,10 @@ func (f *executedFilter) mark(r *wire.Request, stamp uint64) (fresh bool) {
 		if s.opened(r.First) {
 			return false
 		}
-		s.opens[s.openCount%len(s.opens)] = r.First
-		s.openCount++
+		if len(s.opens) == opensKept {
+			s.opens = slices.Delete(s.opens, 0, 1)
+		}
+		s.opens = append(s.opens, r.First)
 		return true
 	}
 	s.rise(r.Done)
@@ -116,13 +122,14 @@ func (s *executedSession) unlink() {
 	s.prev, s.next = nil, nil
 }
 
-func (s *executedSession) opened(nonce uint64) bool {
-	for _, o := range s.opens[:min(s.openCount, len(s.opens))] {
-		if o == nonce {
-			return true
-		}
-	}
-	return false
+func (s *executedSession) opened(nonce uint64) bool { return slices.Contains(s.opens, nonce) }
+
+// reopen forgets an OPEN that was executed and that the execute stage does not know all the same: its
+// session was closed since, and it opens another. If the execute stage said so before it came to
+// that slot, what is proposed once more is answered there as a repeat.
+func (f *executedFilter) reopen(r *wire.Request) {
+	s := f.sessions[queueOf(r.Key())]
+	s.opens = slices.DeleteFunc(s.opens, func(nonce uint64) bool { return nonce == r.First })
 }
 
 // rise moves the window up to a number below which the client has every answer.

@@ -133,7 +133,10 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 		return addedKnown
 	}
 	if p.executed.has(r) {
-		return addedExecuted
+		if !f.confirmed || !r.IsOpen() || mutant.On("pool-closed-session-stays-open") {
+			return addedExecuted
+		}
+		p.executed.reopen(r)
 	}
 	if !p.fits(key, len(r.Raw)) {
 		return addedFull

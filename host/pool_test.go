@@ -369,3 +369,34 @@ func TestExecutedFilter(t *testing.T) {
 		}
 	})
 }
+
+// TestOpenOfAClosedSession: an OPEN that was decided is taken again once the execute stage says that it
+// knows it no more, since its session was closed; else a replica that is asked for it waits alone
+// (simulator seeds 20055870 and 20091996).
+func TestOpenOfAClosedSession(t *testing.T) {
+	p := newPool(testMembership(16))
+	var opens []wire.Request
+	for nonce := range uint64(opensKept + 1) {
+		r := wire.Request{Client: bft.ClientID{1}, First: 100 + nonce, Flags: wire.FlagOpen, Ops: [][]byte{{}}, Sig: []byte{1}}
+		r.Raw = r.Append(nil)
+		opens = append(opens, r)
+	}
+	p.commit(0, opens)
+	newest, oldest := &opens[opensKept], &opens[0]
+	if got := p.add(1, newest, entryFlags{told: true}); got != addedExecuted {
+		t.Fatalf("a copy of an OPEN in a proposal: %d", got)
+	}
+	if got := p.add(1, newest, entryFlags{confirmed: true}); got != addedNew {
+		t.Fatalf("an OPEN that is not executed any more: %d", got)
+	}
+	p.sweep(queueOf(newest.Key()))
+	if p.byKey[newest.Key()] == nil {
+		t.Fatal("it was swept away as executed")
+	}
+	if got := p.add(1, &opens[opensKept-1], entryFlags{}); got != addedExecuted {
+		t.Fatalf("the one before it: %d", got)
+	}
+	if got := p.add(1, oldest, entryFlags{}); got != addedNew {
+		t.Fatalf("one OPEN more than are remembered: %d", got)
+	}
+}

@@ -20,6 +20,8 @@ func TestRegressions(t *testing.T) {
 		{4, 2054, "client-flood", "a proposal that was repeated to a slow replica made it wait for OPENs that it had just executed (host.TestLateProposalMakesNobodyWait)"},
 		{4, 10003861, "", "a primary left its view before its NEW-VIEW came back from signing, and did not claim what the others had prepared with it (pbft.TestNewViewIsTheVoteOfItsPrimary)"},
 		{4, 10039146, "", "a relay that was lost was never repeated, and one replica left a correct primary alone (host.TestLostRelaysAreRepeated)"},
+		{4, 20055870, "", "the primary took an OPEN for executed whose session had been closed since, and one replica waited for it alone (host.TestOpenOfAClosedSession)"},
+		{4, 20091996, "", "the same, after a jump to a later state"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {
 			var lies []string

@@ -21,6 +21,7 @@ var List = []Mutant{
 	{"pool-no-reserved-place", "the oldest request of a session has a place of its own", "host"},
 	{"pool-repeats-are-progress", "executing what was executed before ends no silence", "host"},
 	{"pool-suspects-untold", "nobody is blamed for a request that he was not told of", "host"},
+	{"pool-closed-session-stays-open", "an OPEN whose session was closed is ordered again", "host"},
 	{"pool-repeat-not-told", "the primary is told again of what a client repeats", "host"},
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
