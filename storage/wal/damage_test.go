@@ -288,3 +288,25 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestSyncWithoutRoomIsFinal: a sync that fails is no lack of room to wait for, whatever the device says:
+// nobody knows what it kept.
+func TestSyncWithoutRoomIsFinal(t *testing.T) {
+	f := written(t, 3, -1)
+	l, err := wal.Open(f, owner, small)
+	must(t, err)
+	must(t, l.Replay(func(storage.Record) error { return nil }))
+	full := true
+	f.OnOp(func(op mem.Op, _ string) error {
+		if op == mem.OpSync && full {
+			return storage.ErrNoSpace
+		}
+		return nil
+	})
+	must(t, l.Append(vote(9)))
+	first := l.Sync()
+	full = false
+	if again := l.Sync(); first == nil || errors.Is(first, storage.ErrNoSpace) || again != first {
+		t.Fatalf("first %v, then %v", first, again)
+	}
+}

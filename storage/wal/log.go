@@ -221,7 +221,7 @@ func (l *Log) Sync() error {
 	if !l.o.Memory {
 		for _, c := range l.chunks {
 			if err := c.seg.file.Sync(); err != nil && !mutant.On("wal-sync-error-ignored") {
-				l.err = fmt.Errorf("wal: %w", err) // also a full device: what it kept is unknown
+				l.err = fmt.Errorf("wal: sync: %v", err) // no ErrNoSpace either: what a full device kept is unknown
 				return l.err
 			}
 		}
