@@ -221,8 +221,7 @@ func (l *Log) Sync() error {
 	if !l.o.Memory {
 		for _, c := range l.chunks {
 			if err := c.seg.file.Sync(); err != nil && !mutant.On("wal-sync-error-ignored") {
-				l.err = fmt.Errorf("wal: sync: %v", err) // no ErrNoSpace either: what a full device kept is unknown
-				return l.err
+				return l.unsynced(err)
 			}
 		}
 	}
@@ -238,6 +237,15 @@ func (l *Log) Sync() error {
 	}
 	l.leaving = l.leaving[:0]
 	return nil
+}
+
+// unsynced notes that a sync failed, for good. Want of room is no excuse here: what a full device kept
+// is unknown, so that the error does not match storage.ErrNoSpace.
+func (l *Log) unsynced(err error) error {
+	if l.err = fmt.Errorf("wal: %w", err); errors.Is(err, storage.ErrNoSpace) {
+		l.err = fmt.Errorf("wal: %v", err)
+	}
+	return l.err
 }
 
 // Bytes is the size of all segments on disk.
