@@ -38,6 +38,8 @@ type arrival struct {
 	size   int
 	in     host.Input // what the verify stage made of it; nil if nothing is left to step
 	done   bool       // the verify stage is through with it
+
+	at bft.Duration // when it was queued behind the verify stage
 }
 
 // intake is the receive stage and both ends of the verify stage: links put frames in, workers

@@ -61,9 +61,8 @@ func (s *source) pop() arrival {
 type lane struct {
 	ring    []*source // sources that wait for their turn
 	pending int       // frames not taken by a worker yet
-	since   bft.Duration
-	ordered []*batch // taken by workers, in order
-	busy    int      // workers that have taken something and are not done
+	ordered []*batch  // taken by workers, in order
+	busy    int       // workers that have taken something and are not done
 }
 
 // batch is what a verify worker takes at once. It stands in the ordered queue of its lane from
@@ -71,13 +70,13 @@ type lane struct {
 type batch struct {
 	arrivals []arrival
 	lane     *lane
-	since    bft.Duration // receipt of its oldest frame
 	done     bool
 }
 
 func (l *lane) enqueue(a arrival, now bft.Duration) {
-	if l.pending == 0 {
-		l.since = now
+	a.at = now
+	if s := a.source; !s.idle() && mutant.On("replica-flood-stops-time") {
+		a.at = s.waiting[s.first].at
 	}
 	l.pending++
 	a.source.push(a)
@@ -95,7 +94,7 @@ func (l *lane) turn(s *source) {
 // take moves up to most frames into b, one of each source at its turn. Beyond the first, frames
 // that exceed the given bytes stay.
 func (l *lane) take(b *batch, most, bytes int) {
-	b.lane, b.since, b.done = l, l.since, false
+	b.lane, b.done = l, false
 	for len(b.arrivals) < most && len(l.ring) > 0 {
 		s := l.ring[0]
 		if size := s.waiting[s.first].size; len(b.arrivals) > 0 && size > bytes {
@@ -134,13 +133,16 @@ func (l *lane) landed(b *batch) (head bool) {
 	return l.ordered[0] == b
 }
 
-// oldest is the receipt of the oldest frame in the lane, negative if there is none.
+// oldest is the receipt of the oldest frame in the lane of a peer, negative if there is none. It is
+// that of a frame which is still there: of a peer that floods something is always pending, and time
+// must not stand still for that.
 func (l *lane) oldest() bft.Duration {
 	switch {
 	case len(l.ordered) > 0:
-		return l.ordered[0].since
-	case l.pending > 0:
-		return l.since
+		return l.ordered[0].arrivals[0].at
+	case len(l.ring) > 0:
+		s := l.ring[0]
+		return s.waiting[s.first].at
 	}
 	return -1
 }

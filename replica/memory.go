@@ -39,7 +39,7 @@ const (
 	voteBytes    = 56      // pbft: of one sender, one phase
 	claimBytes   = 64      // an entry of P or Q, decoded
 	entryBytes   = 640     // a pending request without its envelope, its queue, its lookups
-	sessionBytes = 512     // a session without its replies
+	sessionBytes = 768     // a session without its replies, the only one of its client
 	resultBytes  = 64      // a cached reply without its result
 	ballotBytes  = 64 + 64 // a CHECKPOINT of one sender without its signature
 	// runtimeBytes is what a process has that holds nothing: code, runtime, metrics, idle pools.

@@ -1,10 +1,16 @@
 package replica
 
 import (
+	"encoding/binary"
+	"runtime"
 	"testing"
 
+	"github.com/themis-bft/themis/app"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/exec"
+	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/transport"
+	"github.com/themis-bft/themis/wire"
 )
 
 func tableOf(edit func(*bft.Membership)) (m *bft.Membership, by map[string]int64, sum int64) {
@@ -63,6 +69,39 @@ func TestMemoryTable(t *testing.T) {
 			t.Errorf("with more %s: %d bytes, before %d", what, more, sum)
 		}
 	}
+}
+
+// TestSessionsFitTheTable: a table full of sessions, each of another client, has no more than it says.
+func TestSessionsFitTheTable(t *testing.T) {
+	const sessions = 60_000 // where its maps have just grown
+	m, _, _ := tableOf(func(m *bft.Membership) { m.Sessions, m.CheckpointEvery = sessions, bft.SessionsMax })
+	admits := func(bft.ClientID) (admitted, listed bool) { return true, false }
+	heapNow := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heapNow()
+	e := exec.New(m, 0, app.Simple{}.Machine(), admits, func(func(*exec.Output)) {})
+	var out exec.Output
+	for e.Sessions() < sessions {
+		var raw [][]byte
+		for i := range bft.BatchRequestsMax {
+			r := wire.Request{Flags: wire.FlagOpen, First: 1, Ops: [][]byte{nil}}
+			binary.LittleEndian.PutUint32(r.Client[:], uint32(e.Sessions()+i))
+			raw = append(raw, r.Append(nil))
+		}
+		body := wire.AppendBody(nil, 0, raw)
+		e.Execute(protocol.Committed{Seq: e.Executed() + 1, Digest: wire.BodyDigest(body), Body: body}, &out)
+		out.Reset()
+	}
+	out = exec.Output{}
+	each := int64(heapNow()-before) / sessions
+	if each > sessionBytes {
+		t.Errorf("a session has %d bytes, the table counts %d", each, sessionBytes)
+	}
+	runtime.KeepAlive(e)
 }
 
 // TestEmptyFramesAreNotFree: a flood of frames without payload fills no more than one of large

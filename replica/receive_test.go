@@ -161,6 +161,41 @@ func TestIntakeTellsTheOldest(t *testing.T) {
 	}
 }
 
+// TestFloodDoesNotStopTheClock: of a peer that sends without end something is always pending. What is
+// the oldest must be told of what is pending now, and not of when the flood began: else no timer is
+// ever due, and a primary that floods and proposes nothing stays.
+func TestFloodDoesNotStopTheClock(t *testing.T) {
+	in := newIntake(2, 1, newClock(), func() {})
+	var got taken
+	put := func(n int) {
+		for range n {
+			in.put(arrival{source: in.sources[1], peer: 1, size: 1})
+		}
+	}
+	put(2 * verifyPeersMax)
+	for round := range 10 {
+		before := in.clock.sinceStart()
+		for in.clock.sinceStart() == before { // a clock may be coarse
+			runtime.Gosched()
+		}
+		put(verifyPeersMax)
+		in.verified(in.claim())
+		in.take(&got)
+		if pending := in.lengths().pending; pending != 2*verifyPeersMax {
+			t.Fatalf("round %d: %d frames pending", round, pending)
+		}
+	}
+	began := in.clock.sinceStart()
+	put(verifyPeersMax)
+	for range 2 {
+		in.verified(in.claim())
+	}
+	in.take(&got)
+	if got.oldest < began {
+		t.Fatalf("all that is pending came after %d, the oldest is said to be of %d", began, got.oldest)
+	}
+}
+
 func TestClockLeavesPausesOut(t *testing.T) {
 	const ms = bft.Millisecond
 	c := newClock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -229,6 +230,72 @@ func TestPorts(t *testing.T) {
 	defer l.Close() //nolint:errcheck // the end of the test
 	if err := r.portsFree(); err == nil || !strings.Contains(err.Error(), "r2 cannot listen on "+all[2].listen.Client) {
 		t.Errorf("a port is taken, and: %v", err)
+	}
+}
+
+// pools are two of them over the same few blocks, as two processes have them, at an address of
+// loopback where no other process looks.
+func pools(t *testing.T, blocks int) (a, b *pool) {
+	n := os.Getpid()
+	a = &pool{host: fmt.Sprintf("127.%d.%d.%d", 1+n>>16&0x7f, n>>8&0xff, n&0xff), first: portFirst, last: portFirst + blocks*blockPorts - 1}
+	b = &pool{host: a.host, first: a.first, last: a.last}
+	t.Cleanup(func() { a.end(); b.end() })
+	return a, b
+}
+
+// end is what the system does when a process ends.
+func (p *pool) end() {
+	for _, g := range p.guards {
+		_ = g.Close() // it never accepted anything
+	}
+	p.guards = nil
+}
+
+// TestPortsAreOnesOwn: nobody listens on the ports of a cluster before it starts, and yet nobody
+// else may get them: neither another cluster of this process nor one of another process.
+func TestPortsAreOnesOwn(t *testing.T) {
+	mine, theirs := pools(t, 6)
+	seen := map[string]bool{}
+	for range 10 {
+		for _, p := range []*pool{mine, theirs} {
+			addrs, err := p.take(12)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range addrs {
+				if seen[a] {
+					t.Fatalf("%s was given twice", a)
+				}
+				seen[a] = true
+			}
+		}
+	}
+}
+
+// TestPortsOfARunningCluster: the process that made a cluster has ended, and one of its replicas
+// runs. The ports of the other replicas are still the cluster's.
+func TestPortsOfARunningCluster(t *testing.T) {
+	gone, later := pools(t, 2)
+	addrs, err := gone.take(12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := net.Listen("tcp", addrs[4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close() //nolint:errcheck // the end of the test
+	gone.end()
+	for range 2 * blockPorts / 12 { // more than the block that is left has: they come again
+		more, err := later.take(12)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range more {
+			if slices.Contains(addrs, a) {
+				t.Fatalf("%s belongs to a cluster that runs, and was given away", a)
+			}
+		}
 	}
 }
 

@@ -5,37 +5,118 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/themis-bft/themis/config"
 )
 
-// portFirst is where the search for ports begins; below it stand well-known services.
-const portFirst = 10000
+const (
+	// portFirst is where the search for ports begins; below it stand well-known services.
+	portFirst = 10000
+	// blockPorts is how many ports are claimed at once: a guard and what it guards.
+	blockPorts = 64
+	// blocksMax bounds what one process claims. Then the ports given longest ago come again:
+	// enough for 160 clusters of four at the same time.
+	blocksMax = 32
+)
 
-// loopback finds three free ports per replica. They are kept in the configuration, and a
-// replica that is down gives its ports up: so they are taken from below the range that the
-// system hands to outgoing connections, which would otherwise squat on them.
-func loopback(replicas int) ([]addresses, error) {
+// ports are those that this process may give out. The range lies below the one that the system
+// hands to outgoing connections: ports are kept in the configuration, and a replica that is
+// down gives its ports up, so that a connection would squat on them otherwise.
+var ports = sync.OnceValue(func() *pool {
 	last := ephemeralFirst() - 1
 	if last-portFirst < 1000 {
 		last = 65535
 	}
-	taken := make([]net.Listener, 0, 3*replicas)
-	defer func() {
-		for _, l := range taken {
-			_ = l.Close() // it never accepted anything
-		}
-	}()
+	return &pool{host: "127.0.0.1", first: portFirst, last: last}
+})
+
+// pool gives out ports of loopback. Between the choice of a port and the moment that a replica
+// listens there, and while the replica is down, nothing in the system holds it; so the pools of
+// all processes agree on whose it is. A pool claims ports in blocks, by listening on the first
+// port of each until its process ends, and only a block in which nobody listens: of a cluster
+// that outlived its process, one running replica is enough.
+type pool struct {
+	host        string
+	first, last int
+
+	mu     sync.Mutex
+	guards []net.Listener
+	queue  []int // those never given first, then those given longest ago
+	fresh  int   // how many were never given
+}
+
+// take gives out n ports on which nobody listens.
+func (p *pool) take(n int) ([]string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.fresh < n && len(p.guards) < blocksMax && p.claim() {
+	}
 	var addrs []string
-	for tries := 0; len(addrs) < 3*replicas; tries++ {
-		if tries > 100*replicas {
-			return nil, &Error{What: fmt.Sprintf("no free ports between %d and %d", portFirst, last), Hint: "stop other clusters with: themis cluster down --dir D"}
+	for range p.queue {
+		if len(addrs) == n {
+			break
 		}
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(portFirst+rand.IntN(last-portFirst+1)))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			taken, addrs = append(taken, l), append(addrs, addr)
+		port := p.queue[0]
+		p.queue, p.fresh = append(p.queue[1:], port), max(p.fresh-1, 0)
+		if l, err := net.Listen("tcp", p.at(port)); err == nil {
+			_ = l.Close() // it never accepted anything
+			addrs = append(addrs, p.at(port))
 		}
+	}
+	if len(addrs) < n {
+		return nil, &Error{What: fmt.Sprintf("no free ports between %d and %d", p.first, p.last), Hint: "stop other clusters with: themis cluster down --dir D"}
+	}
+	return addrs, nil
+}
+
+// claim adds a block that is nobody's, if there is one.
+func (p *pool) claim() bool {
+	blocks := (p.last - p.first + 1) / blockPorts
+	start := rand.IntN(blocks)
+	for i := range blocks {
+		base := p.first + (start+i)%blocks*blockPorts
+		guard, err := net.Listen("tcp", p.at(base))
+		if err != nil {
+			continue
+		}
+		if !p.quiet(base+1, base+blockPorts) {
+			_ = guard.Close() // it never accepted anything
+			continue
+		}
+		p.guards = append(p.guards, guard)
+		var block []int
+		for port := base + 1; port < base+blockPorts; port++ {
+			block = append(block, port)
+		}
+		p.queue = slices.Insert(p.queue, p.fresh, block...)
+		p.fresh += len(block)
+		return true
+	}
+	return false
+}
+
+// quiet reports whether nobody listens on the ports from and up to to.
+func (p *pool) quiet(from, to int) bool {
+	for ; from < to; from++ {
+		l, err := net.Listen("tcp", p.at(from))
+		if err != nil {
+			return false
+		}
+		_ = l.Close() // it never accepted anything
+	}
+	return true
+}
+
+func (p *pool) at(port int) string { return net.JoinHostPort(p.host, strconv.Itoa(port)) }
+
+// loopback finds three free ports per replica.
+func loopback(replicas int) ([]addresses, error) {
+	addrs, err := ports().take(3 * replicas)
+	if err != nil {
+		return nil, err
 	}
 	all := make([]addresses, replicas)
 	for i := range all {

@@ -88,6 +88,7 @@ var List = []Mutant{
 	{"replica-sync-skipped", "nothing leaves before the log has synced what it rests on", "replica"},
 	{"replica-cut-before-snapshot", "the log is cut after the snapshot that covers it is durable", "replica"},
 	{"replica-pause-counts", "time in which the process did not run counts for no timer", "replica"},
+	{"replica-flood-stops-time", "a peer that sends without end stops no timer", "replica"},
 	{"replica-repeats-unbounded", "answers that were given before are not drawn without end", "replica"},
 	{"replica-link-order", "the frames of a link are stepped in the order of their arrival", "replica"},
 	{"replica-peers-not-in-turns", "peers take turns at the verify workers", "replica"},
@@ -97,6 +98,7 @@ var List = []Mutant{
 	{"tcp-handshake-not-limited", "a handshake has few bytes", "transport/tcp"},
 	{"tcp-log-not-limited", "what others can make us log is bounded", "transport/tcp"},
 	{"replica-logs-every-rejection", "a peer cannot flood the log with what it sends", "replica"},
+	{"tcp-busy-is-idle", "a link whose frame waits to be taken is not idle", "transport/tcp"},
 	{"tcp-newest-makes-room", "who comes last is not kept out by who came first and says nothing", "transport/tcp"},
 	{"pool-confirmed-once", "the execute stage is asked again before a request leads to suspicion", "host"},
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/transport"
 	"github.com/themis-bft/themis/wire"
 )
@@ -117,11 +118,16 @@ type clientLink struct {
 	out *queue
 
 	made  time.Time
-	heard atomic.Int64 // when the last frame came, after made
+	heard atomic.Int64 // when the last frame was taken, after made
+	busy  atomic.Bool  // the handler has not taken that frame yet
 }
 
-// silence is for how long nothing has come.
+// silence is for how long nothing has come. A frame that waits for room counts: the link would be ended
+// and its frame and goroutine stay, so that the caps would bound neither.
 func (l *clientLink) silence() time.Duration {
+	if l.busy.Load() && !mutant.On("tcp-busy-is-idle") {
+		return 0
+	}
 	return time.Since(l.made) - time.Duration(l.heard.Load())
 }
 
@@ -166,8 +172,10 @@ func (l *clientLink) read(f *frameReader) error {
 		if wire.Kind(frame.Kind) == wire.KindHello {
 			return errSecondHello
 		}
-		l.heard.Store(int64(time.Since(l.made)))
+		l.busy.Store(true)
 		l.t.h.ClientFrame(l, frame)
+		l.heard.Store(int64(time.Since(l.made)))
+		l.busy.Store(false)
 	}
 }
 

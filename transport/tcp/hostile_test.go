@@ -299,6 +299,47 @@ func TestIdleClientsGiveWay(t *testing.T) {
 	}
 }
 
+// TestLinkWithAFrameIsNotIdle: while the replica takes nothing more, a link whose frame waits keeps its
+// place. If it gave it away, whoever connects anew again and again would leave a frame and a goroutine
+// behind each time, as many as he likes.
+func TestLinkWithAFrameIsNotIdle(t *testing.T) {
+	const idle = 100 * time.Millisecond
+	c := newCluster(t, 3, false, func(o *tcp.Options) { o.Limits = tcp.Limits{ClientsMax: 1, ClientIdleMin: idle} })
+	took, open := make(chan struct{}, 8), make(chan struct{})
+	rec := &transporttest.Recorder{Client: func(transport.ClientLink, transport.Frame) {
+		took <- struct{}{}
+		<-open
+	}}
+	if err := c.transports[0].Start(rec); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.transports[0].Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	defer close(open)
+	conn, err := c.dial(t, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.WriteFrames(wire.AppendFrame(nil, wire.KindRequest, []byte("waits"))); err != nil {
+		t.Fatal(err)
+	}
+	<-took
+	for began := time.Now(); time.Since(began) < 3*idle; {
+		if other, err := c.dial(t, 0, 0); err == nil {
+			other.Close()
+			t.Fatal("a link with a frame that waits gave its place away")
+		}
+	}
+	c.untilRefused(t, tcp.ReasonTotal, 1)
+	if n := c.transports[0].Stats().Refused[tcp.ReasonIdle.String()]; n != 0 {
+		t.Fatalf("%d idle links", n)
+	}
+}
+
 func TestCaps(t *testing.T) {
 	t.Run("handshakes", func(t *testing.T) {
 		c, _ := victim(t, false, tcp.Limits{PendingMax: 2, HandshakeTime: time.Hour})
