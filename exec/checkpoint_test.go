@@ -240,6 +240,40 @@ func TestPagesStayBounded(t *testing.T) {
 	}
 }
 
+// TestResultsAreHeldOnce: what a session caches is part of its page, and the page has no room to spare.
+func TestResultsAreHeldOnce(t *testing.T) {
+	f := newFixture(t, sessionsPerPage)
+	for i := range 5 {
+		s := f.open(i)
+		f.slot(opReq(i, s, 0, 0, "one", "", "three"))
+	}
+	f.toCheckpoint()
+	p := f.e.table.encoded(0)
+	if len(p.bytes) != cap(p.bytes) || len(p.bytes) != pageBytes(f.e.table.placesOf(0)) {
+		t.Fatalf("a page of %d bytes has room for %d, %d were reckoned", len(p.bytes), cap(p.bytes), pageBytes(f.e.table.placesOf(0)))
+	}
+	for _, s := range f.e.table.placesOf(0) {
+		if s == nil {
+			continue
+		}
+		for i := range s.replies {
+			before := bytes.Clone(s.replies[i].result)
+			flip(p.bytes)
+			changed := bytes.Clone(s.replies[i].result)
+			flip(p.bytes)
+			if flip(changed); !bytes.Equal(changed, before) || !bytes.Equal(s.replies[i].result, before) {
+				t.Fatalf("place %d: result %d is not a part of the page", s.place, i)
+			}
+		}
+	}
+}
+
+func flip(b []byte) {
+	for i := range b {
+		b[i] = ^b[i]
+	}
+}
+
 func FuzzSessionPage(f *testing.F) {
 	x := newFixture(f, 8)
 	s := x.open(1)

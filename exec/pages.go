@@ -85,17 +85,45 @@ func (t *table) frozen(i int) []*session {
 }
 
 // encodePage encodes sessions at consecutive places: for each place a byte that says whether
-// there is one, then the session.
+// there is one, then the session. Their cached results become parts of the page, so that each is
+// held once, however many checkpoints have the page.
 func encodePage(places []*session) page {
-	var b []byte
+	b := make([]byte, 0, pageBytes(places))
 	for i := range sessionsPerPage {
 		if i >= len(places) || places[i] == nil {
 			b = wire.AppendBool(b, false)
 			continue
 		}
 		b = appendSession(wire.AppendBool(b, true), places[i])
+		places[i].moveInto(b)
 	}
 	return page{clean: true, bytes: b, digest: catchup.PageDigest(b)}
+}
+
+// pageBytes is the size of the page of these sessions.
+func pageBytes(places []*session) int {
+	n := sessionsPerPage
+	for _, s := range places {
+		if s == nil {
+			continue
+		}
+		n += sessionFixedBytes + len(s.replies)*replyFixedBytes
+		for i := range s.replies {
+			n += len(s.replies[i].result)
+		}
+	}
+	return n
+}
+
+// moveInto makes the cached results parts of b, the encoding that ends with s.
+func (s *session) moveInto(b []byte) {
+	end := len(b)
+	for i := len(s.replies) - 1; i >= 0; i-- {
+		c := &s.replies[i]
+		start := end - len(c.result)
+		c.result = b[start:end:end]
+		end = start - replyFixedBytes
+	}
 }
 
 func appendSession(b []byte, s *session) []byte {

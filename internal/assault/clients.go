@@ -96,6 +96,26 @@ func (p *puppet) listen(l *link, sessions chan<- uint64) {
 	}
 }
 
+// visit comes to a replica as one new client after the other, for worker i.
+func (a *assailant) visit(i int, stay func(p *puppet, l *link) error) error {
+	a.again(func() error {
+		if !a.pace() {
+			return nil
+		}
+		p, err := a.puppet()
+		if err != nil {
+			return err
+		}
+		l, err := p.join(i % len(a.clients))
+		if err != nil {
+			return err
+		}
+		defer l.drop()
+		return stay(p, l)
+	})
+	return nil
+}
+
 // put is an operation of some hundred bytes.
 func put(n uint64) []byte {
 	return kv.Put(fmt.Appendf(nil, "assault/%d", n%64), bytes.Repeat([]byte{'x'}, 100))
@@ -105,16 +125,7 @@ func put(n uint64) []byte {
 func badSignatures(a *assailant) error {
 	return a.each(4*len(a.clients), func(i int) error {
 		r := a.rand(i)
-		a.again(func() error {
-			p, err := a.puppet()
-			if err != nil {
-				return err
-			}
-			l, err := p.join(i % len(a.clients))
-			if err != nil {
-				return err
-			}
-			defer l.drop()
+		return a.visit(i, func(p *puppet, l *link) error {
 			a.discard(l)
 			for a.pace() {
 				q := &wire.Request{Client: p.key.ClientID(), Session: 1 + r.Uint64N(1000), First: p.next, Done: p.next, Ops: [][]byte{put(p.next)}, Sig: make([]byte, 64)}
@@ -129,7 +140,6 @@ func badSignatures(a *assailant) error {
 			}
 			return nil
 		})
-		return nil
 	})
 }
 
@@ -219,23 +229,35 @@ func retryFlood(a *assailant) error {
 // clientsPerKey is how many links one key has at most.
 const clientsPerKey = 16
 
-// nonReaders holds Count links of clients that ask for big answers again and again and read none.
+// nonReaders holds Count links of clients that ask for big answers again and again and read none. Each
+// has a session of its own, to which it comes back when it is thrown out: with a thousand of them the
+// replicas soon hold all the answers that they ever will.
 func nonReaders(a *assailant) error {
 	groups := (a.plan.Count + clientsPerKey - 1) / clientsPerKey
 	return a.each(groups, func(g int) error {
-		p, err := a.puppet()
+		key, err := keys.Generate("ed25519")
 		if err != nil {
 			return err
 		}
-		a.again(func() error {
-			links, frame, err := p.bigAnswer()
-			drop(links)
-			if err != nil {
-				return err
-			}
-			return a.each(clientsPerKey, func(i int) error { return p.deaf(g+i, frame) })
+		turn := make(chan struct{}, 1) // of opening: a key has only so many links
+		return a.each(clientsPerKey, func(i int) error {
+			p := &puppet{a: a, key: key, next: 1}
+			var frame []byte
+			a.again(func() error {
+				if frame == nil {
+					turn <- struct{}{}
+					links, again, err := p.bigAnswer()
+					drop(links)
+					<-turn
+					if err != nil {
+						return err
+					}
+					frame = again
+				}
+				return p.deaf(g+i, frame)
+			})
+			return nil
 		})
-		return nil
 	})
 }
 
@@ -264,19 +286,7 @@ func (p *puppet) deaf(i int, frame []byte) error {
 // slowFrames sends frames a byte per second, some stuck in their header, some in their body.
 func slowFrames(a *assailant) error {
 	return a.each(a.plan.Count, func(i int) error {
-		a.again(func() error {
-			if !a.pace() {
-				return nil
-			}
-			p, err := a.puppet()
-			if err != nil {
-				return err
-			}
-			l, err := p.join(i % len(a.clients))
-			if err != nil {
-				return err
-			}
-			defer l.drop()
+		return a.visit(i, func(p *puppet, l *link) error {
 			a.discard(l)
 			a.sent.Add(1)
 			frame := wire.AppendFrame(nil, wire.KindRequest, make([]byte, 4000))
@@ -288,7 +298,6 @@ func slowFrames(a *assailant) error {
 			}
 			return a.trickle(l, frame)
 		})
-		return nil
 	})
 }
 
@@ -316,26 +325,13 @@ func idleClients(a *assailant) error {
 func openFlood(a *assailant) error {
 	return a.each(4*len(a.clients), func(i int) error {
 		r := a.rand(i)
-		a.again(func() error {
-			if !a.pace() {
-				return nil
-			}
-			p, err := a.puppet()
-			if err != nil {
-				return err
-			}
-			l, err := p.join(i % len(a.clients))
-			if err != nil {
-				return err
-			}
-			defer l.drop()
+		return a.visit(i, func(p *puppet, l *link) error {
 			if _, err := l.Write(wire.AppendFrame(nil, wire.KindRetry, p.open(r.Uint64()))); err != nil {
 				return err
 			}
 			a.sent.Add(1)
-			_, _, err = readFrame(l)
+			_, _, err := readFrame(l)
 			return err
 		})
-		return nil
 	})
 }
