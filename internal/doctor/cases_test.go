@@ -147,10 +147,11 @@ var cases = []struct {
 	{"alone in a view", func(f *Facts) {
 		f.both(3, func(s *replica.Status) {
 			s.View, s.Active, s.Missing, s.Waiting = 1, false, "view-change", []int{0, 1, 2}
+			s.Pool.Oldest = 38 // a request that the others served long ago
 		})
 	}, []string{"view-apart 3 the others are active in view 0"}},
 	{"on its way into the view", func(f *Facts) { f.Replicas[3].First.Active = false }, nil},
-	{"body missing", func(f *Facts) { f.both(3, func(s *replica.Status) { s.Missing = "body" }) }, []string{"body-missing 3 slot 101"}},
+	{"body missing", func(f *Facts) { f.both(3, func(s *replica.Status) { s.Missing, s.Pool.Oldest = "body", 38 }) }, []string{"body-missing 3 slot 101"}},
 	{"body missing since just now", func(f *Facts) { f.Replicas[3].Last.Missing = "body" }, nil},
 	{"body just fetched", func(f *Facts) { f.Replicas[3].First.Missing = "body" }, nil},
 	{"behind", func(f *Facts) { f.both(3, func(s *replica.Status) { s.Executed, s.Committed = 1, 1 }) }, []string{"behind 3 fetches nothing"}},

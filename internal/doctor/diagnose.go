@@ -18,6 +18,8 @@ type diagnosis struct {
 	out map[int]string
 	// told are the replicas with a cause of their own: what follows from it is not told too.
 	told map[int]bool
+	// lags are the replicas that do not keep up with the others, for a reason that was told.
+	lags map[int]bool
 	// halted says that a cause of the cluster as a whole explains why nothing moves.
 	halted bool
 }
@@ -27,7 +29,7 @@ const everybody = -1
 
 // Diagnose says what follows from the facts. It is a pure function.
 func Diagnose(f *Facts) Report {
-	d := &diagnosis{Facts: f, out: map[int]string{}, told: map[int]bool{}}
+	d := &diagnosis{Facts: f, out: map[int]string{}, told: map[int]bool{}, lags: map[int]bool{}}
 	for i := range f.Replicas {
 		d.process(i)
 	}

@@ -259,13 +259,13 @@ func TestVotes(t *testing.T) {
 		want{CodeStalled, everybody, `^nothing was decided after slot \d+ .*it is not known why: r0 waits for the PREPARE of r2 and r3`, `^curl -s http://127.*/statusz$`})
 }
 
-// TestNoBody: three of four keep a batch from the fourth, which has the patience to wait for it however
-// slow the machine is.
+// TestNoBody: three of four keep a batch from the fourth, which has the patience to wait for it until
+// the doctor has come, however slow the machine is: it suspects nobody before.
 func TestNoBody(t *testing.T) {
 	t.Parallel()
 	w := admit(t, func(p *cluster.Plan) {
 		p.Timeouts = config.DefaultTimeouts()
-		p.Timeouts.Patience, p.Timeouts.PatienceMax = 3*time.Second, 30*time.Second
+		p.Timeouts.Patience, p.Timeouts.PatienceMax = 2*patient, 4*patient
 	}).up()
 	for i := range 3 {
 		must(t, w.Lie(i, "no-bodies"))

@@ -36,6 +36,7 @@ func (d *diagnosis) views() {
 		if in(s.Last) || in(s.First) || s.Last.CatchUp.Target > 0 || d.told[i] {
 			continue
 		}
+		d.lags[i] = true
 		d.add(CodeViewApart, i, d.cluster("status", everybody), "%s is %s, the others are active in view %d: it executes what they decide, but does not vote",
 			bft.ReplicaID(i), where(s.Last), view)
 	}
@@ -130,6 +131,7 @@ func (d *diagnosis) progress(i int) {
 	a, b := d.Replicas[i].First, d.Replicas[i].Last
 	name := bft.ReplicaID(i).String()
 	if a.Missing == "body" && b.Missing == "body" && a.Committed == b.Committed && b.CatchUp.Target == 0 {
+		d.lags[i] = true
 		d.add(CodeBody, i, d.cluster("logs", i), "%s knows that slot %d is decided, but lacks the batch itself, and nobody serves it", name, b.Committed+1)
 		return
 	}
@@ -145,6 +147,7 @@ func (d *diagnosis) progress(i int) {
 	if b.CatchUp.Target > 0 {
 		how = fmt.Sprintf("and gets nothing of the %d missing parts of checkpoint %d", b.CatchUp.Missing, b.CatchUp.Target)
 	}
+	d.lags[i] = true
 	d.add(CodeBehind, i, d.restart(i), "%s executed up to slot %d, the others up to %d; it does not come closer %s", name, b.Executed, goal, how)
 }
 
@@ -219,6 +222,9 @@ func (d *diagnosis) stalled() {
 			return
 		}
 		at = max(at, b.Committed)
+		if d.lags[i] { // what waits there alone has been explained
+			continue
+		}
 		if b.Pool.Oldest > oldest {
 			oldest, who = b.Pool.Oldest, i
 		}
