@@ -140,6 +140,13 @@ func (p *pool) mayTellAgain(now bft.Duration, e *pending) bool {
 	return now-e.relayedAt >= p.waiting.patience/looksPerPatience && !mutant.On("pool-repeat-not-told")
 }
 
+// mayRemind reports whether the primary is told once more of what it was told before, with no more
+// time to serve it, before it is suspected because of it.
+func (p *pool) mayRemind(now bft.Duration, e *pending) bool {
+	return e.confirmed && e.told && now-e.toldAt >= p.waiting.patience/looksPerPatience && p.mayTellAgain(now, e) &&
+		!mutant.On("pool-primary-not-reminded")
+}
+
 // ripe reports whether e has waited long enough for suspicion: T in all, and half of that since
 // the primary was told.
 func (p *pool) ripe(now bft.Duration, e *pending) bool {

@@ -247,6 +247,40 @@ func TestPrimaryIsToldBeforeSuspected(t *testing.T) {
 	}
 }
 
+// A primary that dropped what it was told of is told again, of one request per look, and gains no
+// time by it (simulator seed 20116599).
+func TestPrimaryIsReminded(t *testing.T) {
+	w := newWaitWorld(t)
+	for c := range 3 {
+		w.add(c, 0)
+		w.add(c, 1)
+	}
+	w.commit(0, 0) // its session was served last
+	start, reminded := w.now, 0
+	for cause := protocol.CauseNone; cause == protocol.CauseNone; {
+		w.now += testPatience / looksPerPatience
+		u := w.p.look(w.now)
+		for _, e := range u.tell {
+			if e.key.First != 0 || e.key.Client == w.client(0) {
+				t.Fatalf("the primary is reminded of request %d of %x, which is not the one that waits longest", e.key.First, e.key.Client)
+			}
+			e.relayedAt = w.now
+		}
+		if cause = u.cause; len(u.tell) > 1 || w.now-start > testPatience+testPatience/4 {
+			t.Fatalf("%d reminders at once, cause %v after %d ms", len(u.tell), cause, (w.now-start)/bft.Millisecond)
+		}
+		reminded += len(u.tell)
+	}
+	if reminded < 2 {
+		t.Fatalf("the primary was reminded %d times before it was suspected", reminded)
+	}
+}
+
+func (w *waitWorld) client(i int) bft.ClientID {
+	r := testRequest(i, 1, 0, 1, 8)
+	return r.Client
+}
+
 // One look relays a bounded number of requests; the next ones do the rest.
 func TestRelaysAreBounded(t *testing.T) {
 	w := newWaitWorld(t)

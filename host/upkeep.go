@@ -23,7 +23,9 @@ type upkeep struct {
 //   - what the execute stage did not know T/2 ago it may know by now: a session that was not
 //     open here when its request came may turn out to be another client's. It is asked again;
 //   - the primary is told of everything it may not know, before it is blamed;
-//   - what a client asked for here is told to everybody.
+//   - what a client asked for here is told to everybody;
+//   - the primary is told again of the request that waits longest for its turn. It may have dropped it
+//     with a link, for want of room, or as executed, when it was an OPEN whose session was closed later.
 //
 // A request that was relayed to this replica is told on to the primary alone, once per view.
 func (p *pool) look(now bft.Duration) upkeep {
@@ -34,7 +36,7 @@ func (p *pool) look(now bft.Duration) upkeep {
 	}
 	w.nextLook = now + w.patience/looksPerPatience
 	room, everything := bft.RelaysMax, w.attention
-	var starved *queue
+	var starved, longest *queue
 	waits := false
 	for e := p.oldest; e != nil; {
 		newer := e.newer
@@ -46,7 +48,11 @@ func (p *pool) look(now bft.Duration) upkeep {
 		case p.stale(now, e):
 			p.remove(e)
 		case old || e.asked:
-			room -= p.attend(now, e, &u, room)
+			done := p.attend(now, e, &u, room)
+			room -= done
+			if old && done == 0 && e.prev == nil && (longest == nil || e.queue.served < longest.served) {
+				longest = e.queue
+			}
 			if p.doubtful(now, e) && len(u.doubt) < bft.RelaysMax {
 				e.confirmedAt = now
 				u.doubt = append(u.doubt, e)
@@ -62,6 +68,9 @@ func (p *pool) look(now bft.Duration) upkeep {
 		e = newer
 	}
 	w.attention = room <= 0
+	if longest != nil && p.mayRemind(now, longest.head) {
+		u.tell = append(u.tell, longest.head)
+	}
 	u.cause = p.suspicion(now, waits, starved)
 	return u
 }

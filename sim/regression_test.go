@@ -22,6 +22,7 @@ func TestRegressions(t *testing.T) {
 		{4, 10039146, "", "a relay that was lost was never repeated, and one replica left a correct primary alone (host.TestLostRelaysAreRepeated)"},
 		{4, 20055870, "", "the primary took an OPEN for executed whose session had been closed since, and one replica waited for it alone (host.TestOpenOfAClosedSession)"},
 		{4, 20091996, "", "the same, after a jump to a later state"},
+		{4, 20116599, "", "the primary knew an OPEN as executed whose session was closed later, dropped its relay, and was not told again (host.TestPrimaryIsReminded)"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {
 			var lies []string

@@ -23,6 +23,7 @@ var List = []Mutant{
 	{"pool-suspects-untold", "nobody is blamed for a request that he was not told of", "host"},
 	{"pool-closed-session-stays-open", "an OPEN whose session was closed is ordered again", "host"},
 	{"pool-repeat-not-told", "the primary is told again of what a client repeats", "host"},
+	{"pool-primary-not-reminded", "the primary is told again of what it may have dropped", "host"},
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "sim"},
