@@ -34,9 +34,16 @@ const (
 	BatchBytesMax    = 1 << 20
 
 	// QEntriesMax bounds the digests per slot that a VIEW-CHANGE may claim as
-	// pre-prepared. One more per view in which the slot was proposed and not prepared
-	// since; timeouts double, so 16 are never met by accident (models, "Bounding Q").
-	QEntriesMax = 16
+	// pre-prepared: one for each view in which the slot was proposed and not prepared
+	// since. f faulty primaries in a row and a correct one make f+1; timeouts double, so that
+	// more are never met by accident.
+	QEntriesMax = 22
+
+	// ClaimBytes is the size of a claim, EndorsementBytesMax the largest one of an endorsement, and
+	// ViewHeadBytesMax is more than what else a VIEW-CHANGE or NEW-VIEW holds beside its lists.
+	ClaimBytes          = 48
+	EndorsementBytesMax = 4 + SignatureBytesMax
+	ViewHeadBytesMax    = 128 + SignatureBytesMax
 
 	// SessionOpsMax is W: a client never sends a number ≥ its oldest unfinished + W.
 	SessionOpsMax = 256
@@ -114,6 +121,7 @@ const (
 	_ = uint(PeerFrameBytesMax - BatchBytesMax - 256)                // a body always fits a frame
 	_ = uint(PeerFrameBytesMax - StateFragmentBytesMax - 256)        // a fragment always fits a frame
 	_ = uint(SessionOpsMax - RequestOpsMax)                          // a bundle always fits the session's window
+	_ = uint(QEntriesMax - (ReplicasMax-1)/3 - 1)                    // as many as faulty primaries in a row can make
 	_ = uint(SessionReplyBytesMax - ResultBytesMax)                  // one result always fits the cache
 	_ = uint(StateItemBytesMax - 32*StatePagesMax)                   // a manifest is an item
 	_ = uint(64 - ReplicasMax)                                       // ReplicaSet is a uint64

@@ -53,6 +53,21 @@ type Quorums struct {
 	N, F int
 }
 
+// ClaimsMax bounds the claims of one VIEW-CHANGE so that a NEW-VIEW with one of every replica
+// fits a frame, whatever the faulty ones claim.
+func (q Quorums) ClaimsMax(window SeqNum) int {
+	choices := 32*int(window) + ViewHeadBytesMax
+	share := (PeerFrameBytesMax-1-choices)/max(q.N, 1) - ViewHeadBytesMax - EndorsementBytesMax*q.Quorum()
+	return min(share/ClaimBytes, int(window)*(1+QEntriesMax))
+}
+
+// WindowFits reports whether a VIEW-CHANGE has room for what f faulty primaries in a row can make
+// a correct replica claim: in every slot of the window P and f+1 digests of Q. With less it would
+// leave out what another replica needs to have its own P chosen, and no later view could decide.
+func (q Quorums) WindowFits(window SeqNum) bool {
+	return q.ClaimsMax(window) >= int(window)*(q.F+2)
+}
+
 // Quorum is ⌊(n+f)/2⌋+1: any two such sets share a correct replica.
 func (q Quorums) Quorum() int { return (q.N+q.F)/2 + 1 }
 

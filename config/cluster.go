@@ -12,6 +12,7 @@ import (
 
 	"github.com/themis-bft/themis/assembly"
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/keys"
 )
 
@@ -173,6 +174,9 @@ func (f *file) quorums(faulty int64, m *bft.Membership) {
 		f.bad("f", "", "%d is out of range", faulty)
 	} else if err := family.Replicas(len(m.Replicas), m.F); err != nil {
 		f.bad("f", "list more replicas or lower f; for a new cluster run: themis init --replicas N", "%v", err)
+	} else if !m.Quorums().WindowFits(m.Window) && !mutant.On("config-window-of-many-not-checked") {
+		f.bad("parameters.window", "lower window, and checkpoint_every to half of it or less",
+			"%d is too large for %d replicas: a VIEW-CHANGE has no room for what f = %d faulty primaries in a row can make it claim", m.Window, m.N(), m.F)
 	}
 }
 

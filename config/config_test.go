@@ -203,6 +203,11 @@ func TestClusterProblems(t *testing.T) {
 			"window", "window = 256", "window = 100",
 			"cluster.toml:14: parameters.window: 100 is less than twice checkpoint_every (64)\n  hint: raise window or lower checkpoint_every",
 		},
+		{
+			"window of many replicas", string(RenderCluster(testCluster(t, 4))), string(RenderCluster(testCluster(t, 46))),
+			"cluster.toml:14: parameters.window: 256 is too large for 46 replicas: a VIEW-CHANGE has no room for what f = 15 faulty primaries in a row can make it claim\n" +
+				"  hint: lower window, and checkpoint_every to half of it or less",
+		},
 		{"window beyond the limit", "window = 256", "window = 4096", "cluster.toml:14: parameters.window: 4096 is out of range (2 to 1024)" + again},
 		{"batch smaller than a request", "\"128KiB\"", "\"1KiB\"", "cluster.toml:17: parameters.batch_bytes: 1KiB is out of range (69696B to 1MiB)" + again},
 		{

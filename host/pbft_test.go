@@ -246,3 +246,27 @@ func TestNodesWithPBFT(t *testing.T) {
 		}
 	}
 }
+
+// TestServingWhatHasNoRoomIsUnfair: one client fills its queue at the backups, and a faulty primary
+// proposes nothing but ever new OPENs of that client, which find no room there. Everybody else must be
+// served by the next primary.
+func TestServingWhatHasNoRoomIsUnfair(t *testing.T) {
+	c := opened(t)
+	starved, liar, nonce := bft.ClientID{2}, bft.ClientID{7}, uint64(1<<41)
+	c.lose = func(f frame) bool { return f.to == 0 && f.kind == wire.KindRelay }
+	for i := range bft.RequestsPerSessionMax {
+		c.clientOf(liar, wire.KindRequest, 0, uint64(1<<50)+uint64(i), 1, 2, 3)
+	}
+	c.clientOf(starved, wire.KindRetry, 0, nonce, 1, 2, 3)
+	for n := range uint64(100) {
+		if c.answered(nonce, 3)() {
+			return
+		}
+		fresh := 1<<45 + n
+		c.clientOf(liar, wire.KindRequest, 0, fresh, 0)
+		c.run("the liar's OPEN", c.answered(fresh, 1))
+		until := c.now + 40*bft.Millisecond
+		c.run("time", func() bool { return c.now >= until })
+	}
+	t.Fatal("a client was not served in four seconds")
+}

@@ -177,14 +177,20 @@ func (p *pool) fits(key wire.RequestKey, size int) bool {
 }
 
 // commit takes the requests of a decided batch out of the pool and marks them executed. It
-// reports whether any of them was new: a batch of repeats is no progress.
+// reports whether any of them was new: a batch of repeats is no progress. What had no room here when
+// it was proposed was served like the rest: a primary that serves only such would starve all others.
 func (p *pool) commit(now bft.Duration, reqs []wire.Request) (progress bool) {
 	for i := range reqs {
 		r := &reqs[i]
-		if e := p.byKey[r.Key()]; e != nil {
+		e := p.byKey[r.Key()]
+		if e != nil {
 			p.leave(e)
 		}
-		progress = p.executed.mark(r, p.served) || progress
+		fresh := p.executed.mark(r, p.served)
+		if e == nil && fresh && !p.fits(r.Key(), len(r.Raw)) && !mutant.On("pool-refused-is-not-served") {
+			p.served++
+		}
+		progress = fresh || progress
 		k := queueOf(r.Key())
 		p.sweep(k)
 		if q := p.queues[k]; q != nil {

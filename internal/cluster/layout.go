@@ -117,6 +117,7 @@ func (p *Plan) undo() {
 func (p *Plan) public() (*config.Cluster, error) {
 	c := &config.Cluster{Membership: p.Membership}
 	m := &c.Membership
+	defaults := m.Window == 0 && m.CheckpointEvery == 0
 	config.SetDefaults(m)
 	family, err := assembly.Protocol(m.Protocol)
 	if err != nil {
@@ -136,6 +137,12 @@ func (p *Plan) public() (*config.Cluster, error) {
 		return nil, &Error{What: err.Error(), Hint: "raise --replicas or lower --f"}
 	}
 	m.Replicas = make([]bft.Replica, p.Replicas)
+	for defaults && !m.Quorums().WindowFits(m.Window) {
+		m.CheckpointEvery, m.Window = m.CheckpointEvery/2, m.Window/2
+	}
+	if !m.Quorums().WindowFits(m.Window) {
+		return nil, &Error{What: fmt.Sprintf("a window of %d is too large for %d replicas", m.Window, p.Replicas), Hint: "lower it, or leave it out"}
+	}
 	m.Open = m.Open || len(m.Clients) == 0
 	if _, err := rand.Read(m.Cluster[:]); err != nil {
 		return nil, fmt.Errorf("naming the cluster: %w", err)

@@ -23,6 +23,8 @@ var List = []Mutant{
 	{"pool-suspects-untold", "nobody is blamed for a request that he was not told of", "host"},
 	{"pool-closed-session-stays-open", "an OPEN whose session was closed is ordered again", "host"},
 	{"pool-repeat-not-told", "the primary is told again of what a client repeats", "host"},
+	{"pool-refused-is-not-served", "what had no room in the pool overtakes others all the same", "host"},
+	{"config-window-of-many-not-checked", "a VIEW-CHANGE has room for what f faulty primaries can make it claim", "config"},
 	{"pool-primary-not-reminded", "the primary is told again of what it may have dropped", "host"},
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},

@@ -109,7 +109,7 @@ func refuseMessages(w *world, f *file, s *messages) {
 	no("five endorsements of four replicas", &pbft.Stable{Seq: 4, Endorse: make([]pbft.Endorsement, 5)}, nil)
 	no("more endorsements announced than there are bytes", &s.base, func(b []byte) []byte { b[40] = 4; return b })
 	no("P of L + 1 claims", &pbft.ViewChange{View: 1, P: many(9)}, nil)
-	no("Q of 16 L + 1 claims", &pbft.ViewChange{View: 1, Q: many(129)}, nil)
+	no("Q of 22 L + 1 claims", &pbft.ViewChange{View: 1, Q: many(177)}, nil)
 	no("a claim for slot 0", &pbft.ViewChange{View: 1, P: make([]pbft.Claim, 1)}, nil)
 	no("five VIEW-CHANGEs of four replicas", &pbft.NewView{View: 1, Set: []*pbft.ViewChange{s.set[0], s.set[0], s.set[0], s.set[0], s.set[0]}}, nil)
 	no("L + 1 choices", &pbft.NewView{View: 1, Choices: make([]pbft.Choice, 9)}, nil)
@@ -175,8 +175,8 @@ func checkedViews(w *world, s *messages) []checked {
 	c.add("a claim of its own view", 0, w.viewChange(0, 1, none, []pbft.Claim{{Seq: 1, Digest: s.d, View: 1}}, nil))
 	c.add("two claims of one slot in P", 0, w.viewChange(0, 1, s.base, []pbft.Claim{at5, at5}, nil))
 	c.add("Q does not ascend", 0, w.viewChange(0, 1, s.base, nil, []pbft.Claim{{Seq: 6, Digest: s.d}, at5}))
-	c.add("17 digests of one slot in Q", 0, w.viewChange(0, 1, none, nil, crowd(17)))
-	c.add("16 digests of one slot in Q", 0, w.viewChange(0, 1, none, nil, crowd(16)))
+	c.add("23 digests of one slot in Q", 0, w.viewChange(0, 1, none, nil, crowd(23)))
+	c.add("22 digests of one slot in Q", 0, w.viewChange(0, 1, none, nil, crowd(22)))
 	c.add("an unproven base", 0, w.viewChange(0, 1, w.proof(4, s.state, 0, 1), nil, nil))
 	changed := func(f func(m *pbft.NewView)) *pbft.NewView {
 		m := *s.nv

@@ -20,31 +20,16 @@ type Codec struct {
 	claims int        // in P and Q of one VIEW-CHANGE
 }
 
-// claimBytes is the size of a claim, endorsementBytes the largest one of an endorsement, and
-// viewHeadBytes is more than what else a VIEW-CHANGE or NEW-VIEW holds beside its lists.
-const (
-	claimBytes       = 48
-	endorsementBytes = 4 + bft.SignatureBytesMax
-	viewHeadBytes    = 128 + bft.SignatureBytesMax
-)
-
-// claimsMax bounds the claims of one VIEW-CHANGE so that a NEW-VIEW with one of every replica
-// fits a frame, whatever the faulty ones claim. One digest per slot of a full window in both P and
-// Q always fits; only where replicas are many and windows large it is less than Q may hold.
-func claimsMax(q bft.Quorums, window bft.SeqNum) int {
-	choices := 32*int(window) + viewHeadBytes
-	share := (bft.PeerFrameBytesMax-1-choices)/max(q.N, 1) - viewHeadBytes - endorsementBytes*q.Quorum()
-	return min(share/claimBytes, int(window)*(1+bft.QEntriesMax))
-}
-
-const _ = uint((bft.PeerFrameBytesMax-33*bft.WindowSlotsMax-viewHeadBytes)/bft.ReplicasMax -
-	viewHeadBytes - endorsementBytes*(2*bft.ReplicasMax/3+1) - 2*claimBytes*bft.WindowSlotsMax)
+// One digest per slot of the largest window in both P and Q always fits a VIEW-CHANGE. How many more
+// must is asked of the membership, bft.Quorums.WindowFits.
+const _ = uint((bft.PeerFrameBytesMax-33*bft.WindowSlotsMax-bft.ViewHeadBytesMax)/bft.ReplicasMax -
+	bft.ViewHeadBytesMax - bft.EndorsementBytesMax*(2*bft.ReplicasMax/3+1) - 2*bft.ClaimBytes*bft.WindowSlotsMax)
 
 // NewCodec returns the codec of a cluster.
 func NewCodec(m *bft.Membership) *Codec {
 	q := m.Quorums()
 	return &Codec{
-		domain: wire.ProtocolDomain(m), q: q, every: m.CheckpointEvery, window: m.Window, claims: claimsMax(q, m.Window),
+		domain: wire.ProtocolDomain(m), q: q, every: m.CheckpointEvery, window: m.Window, claims: q.ClaimsMax(m.Window),
 	}
 }
 

@@ -94,7 +94,7 @@ func (c *Codec) readStable(r *wire.Reader) Stable {
 }
 
 func readClaims(r *wire.Reader, limit int) []Claim {
-	n := r.Count(limit, claimBytes)
+	n := r.Count(limit, bft.ClaimBytes)
 	if n == 0 {
 		return nil
 	}

@@ -414,6 +414,33 @@ func TestOwnClaimsAreTrimmed(t *testing.T) {
 	}
 }
 
+// TestNothingIsTrimmedBeforeItMust: with the largest window that fits, what f faulty primaries in a row
+// make a correct replica claim stays in its VIEW-CHANGE, whatever the number of replicas.
+func TestNothingIsTrimmedBeforeItMust(t *testing.T) {
+	for n := 4; n <= bft.ReplicasMax; n += 3 {
+		m := membership(n, (n-1)/3)
+		q := m.Quorums()
+		for m.Window = bft.WindowSlotsMax; !q.WindowFits(m.Window); m.Window-- {
+		}
+		if m.Window < 64 {
+			t.Errorf("n=%d: the window may have %d slots at most", n, m.Window)
+		}
+		c := NewCodec(m)
+		vc := &ViewChange{View: 99, Sig: make([]byte, bft.SignatureBytesMax)}
+		for s := range m.Window {
+			var slot slot
+			slot.noteP(Claim{Seq: s + 1, Digest: digestOf(0)})
+			for v := range bft.View(q.F + 1) {
+				slot.noteQ(Claim{Seq: s + 1, Digest: digestOf(uint64(v)), View: v + 1})
+			}
+			vc.P, vc.Q = append(vc.P, slot.p), append(vc.Q, slot.q...)
+		}
+		if got, want := len(vc.P)+len(vc.Q), int(m.Window)*(q.F+2); got != want || got > c.claims {
+			t.Errorf("n=%d, window %d: %d claims, want %d; there is room for %d", n, m.Window, got, want, c.claims)
+		}
+	}
+}
+
 // TestInstallationEndsTheFlight: slots that an installed state covers are in flight no more, and
 // the timer that watched them says nothing of the next ones.
 func TestInstallationEndsTheFlight(t *testing.T) {

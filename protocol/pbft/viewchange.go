@@ -105,7 +105,7 @@ func (c *Core) makeViewChange(v bft.View) *ViewChange {
 			vc.Q = append(vc.Q, s.q...)
 		}
 	}
-	if extra := len(vc.P) + len(vc.Q) - c.codec.claims; extra > 0 { // fewer entries only take choices away
+	if extra := len(vc.P) + len(vc.Q) - c.codec.claims; extra > 0 { // no decision is lost, but choices are; with a membership that fits, not before f+1 failed views
 		slices.SortStableFunc(vc.Q, func(a, b Claim) int { return cmp.Compare(a.View, b.View) })
 		vc.Q = vc.Q[extra:]
 	}
