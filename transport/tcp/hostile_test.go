@@ -369,13 +369,15 @@ func TestCaps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, _ := victim(t, false, limits)
 			var first *tcp.ClientConn
-			for range 2 {
+			for i := range 2 {
 				conn, err := c.dial(t, 0, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer conn.Close()
 				first = conn
+				// It has its place: else the third may come before it and stay.
+				until(t, "a link", func() bool { return c.transports[0].Stats().Clients == i+1 })
 			}
 			if conn, err := c.dial(t, 0, 0); err == nil {
 				if _, err := conn.ReadFrame(); err == nil {
