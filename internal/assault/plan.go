@@ -52,7 +52,10 @@ type Plan struct {
 	Rate   int           // 0: the attack's own
 	Count  int           // 0: the attack's own
 	Lasts  time.Duration // at most
-	Seed   uint64
+	// AtLeast is how much (of Unit) is sent before whoever ends the attack is heeded: a machine that
+	// is busy needs seconds to open what another does at once. Lasts ends it all the same.
+	AtLeast uint64
+	Seed    uint64
 	// Addresses is from how many loopback addresses connections come; 0: 16.
 	Addresses int
 	// Frames is a file of recorded frames, one after the other as on the wire, for attacks that
@@ -93,7 +96,7 @@ func Named(name string) (Attack, error) {
 }
 
 // Run carries an attack out and returns when it is over: after plan.Lasts, when its count is
-// reached, or when ctx ends.
+// reached, or when ctx ends and plan.AtLeast is sent.
 func Run(ctx context.Context, plan Plan) (Report, error) {
 	attack, err := Named(plan.Attack)
 	if err != nil {
@@ -103,9 +106,15 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("assault: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, plan.Lasts)
+	told := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(told), plan.Lasts)
 	defer cancel()
 	a.ctx = ctx
+	a.running.Go(func() {
+		if a.heed(told) {
+			cancel()
+		}
+	})
 	begin, used := time.Now(), processor()
 	err = attack.run(a)
 	cancel()
@@ -118,6 +127,21 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 		err = nil
 	}
 	return r, err
+}
+
+// heed waits until told ends and enough is sent. False: the attack was over before.
+func (a *assailant) heed(told context.Context) bool {
+	select {
+	case <-told.Done():
+	case <-a.ctx.Done():
+		return false
+	}
+	for a.sent.Load() < a.plan.AtLeast {
+		if !a.sleep(time.Millisecond) {
+			return false
+		}
+	}
+	return true
 }
 
 // prepare completes the plan and reads the cluster.

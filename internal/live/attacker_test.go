@@ -55,8 +55,8 @@ func (n *nodes) assault(p assault.Plan) *attacker {
 // stop ends the attack if it is not over, and returns what came of it.
 func (a *attacker) stop() (r assault.Report) {
 	a.n.t.Helper()
-	_ = a.stdin.Close() // it may have gone
-	return a.wait(30 * time.Second)
+	_ = a.stdin.Close()             // it may have gone
+	return a.wait(90 * time.Second) // smoke's plans last a minute at most
 }
 
 // wait waits until the attack is over.

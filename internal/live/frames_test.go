@@ -224,7 +224,7 @@ func (n *nodes) smoke(m *meter, ids []int, a assault.Attack, frames string) {
 	if a.Name == "mutants" {
 		rate = 2000
 	}
-	attack := n.assault(assault.Plan{Attack: a.Name, Rogue: rogueID, Rate: rate, Count: a.Count / smokeShare, Lasts: time.Minute, Frames: frames})
+	attack := n.assault(assault.Plan{Attack: a.Name, Rogue: rogueID, Rate: rate, Count: a.Count / smokeShare, Lasts: time.Minute, AtLeast: 1, Frames: frames})
 	// Until it has arrived; what takes longer than this test has is for the campaign to see.
 	arrived := func() bool {
 		rejected := since(before, n.counters(ids))
