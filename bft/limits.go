@@ -79,6 +79,10 @@ const (
 	// RequestsPerSessionMax bounds what one session may have pending at a replica.
 	RequestsPerSessionMax = SessionOpsMax
 
+	// OpenSpan is how far the time in an OPEN may be from the agreed one, besides Membership.TimeSkew:
+	// an OPEN of longer ago, whose session may have been closed since, opens no other one.
+	OpenSpan = 30 * Second
+
 	// OpensPendingMax is the room of the pool for sessions that wait beyond Membership.Sessions:
 	// those whose OPEN is pending.
 	OpensPendingMax = 256

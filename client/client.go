@@ -29,7 +29,7 @@ type Config struct {
 	Replicas   []string  // by replica: host:port where it listens for clients
 	Key        *keys.Key // identity of this client; processes may share it, sessions they do not
 
-	Options     Options       // Options.Seed is replaced by a random one
+	Options     Options       // Seed is replaced by a random one, Clock by the system's
 	DialTimeout time.Duration // for connecting and the handshake (5 s)
 	RedialMin   time.Duration // pause after a connection failed (20 ms), doubled up to
 	RedialMax   time.Duration // this (1 s)
@@ -114,6 +114,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		c.links = append(c.links, r)
 		c.routes.Go(func() { r.run(running) })
 	}
+	cfg.Options.Clock = bft.Time(c.start.UnixNano())
 	session := NewSession(cfg.Membership, cfg.Key.ClientID(), cfg.Key.Signer(), cfg.Options)
 	l := loop{c: c, session: session, opened: opened, calls: make(map[Token]*call), to: make([]*link, len(cfg.Replicas))}
 	go l.run(running)

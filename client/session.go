@@ -84,6 +84,7 @@ func (o *Output) Reset() {
 // Options are the tunable parts of a Session. The zero value of a field is its default.
 type Options struct {
 	Seed       uint64       // of nonces and jitter; no two sessions of one key may share it
+	Clock      bft.Time     // wall clock at running time 0; if it is wrong the replicas say so, at the cost of an OPEN
 	Timeout    bft.Duration // before the first RETRY: at least this (200 ms), more when answers take longer
 	TimeoutMax bft.Duration // of the doubled timeouts (2 s)
 	Window     int          // operations outstanding (bft.SessionOpsMax, also the most)

@@ -155,7 +155,7 @@ func (e *estimate) add(sample bft.Duration) {
 func (e *estimate) timeout() bft.Duration { return e.mean + max(e.mean, 4*e.variance) }
 
 // generator is splitmix64 (Steele, Lea and Flood): a bijection of a counter, so that no two of
-// its values within a session are equal, and hence no two nonces.
+// its values within a session are equal.
 type generator uint64
 
 func (g *generator) next() uint64 {

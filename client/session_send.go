@@ -83,7 +83,7 @@ func (s *Session) pop() waiting {
 func (s *Session) sendOpen(now bft.Duration, out *Output) {
 	s.phase = phaseOpening
 	s.openAt = now + s.o.Timeout
-	nonce := s.rand.next()
+	nonce := wire.OpenNonce(s.o.Clock+bft.Time(now), uint32(s.rand.next()))
 	r := wire.Request{
 		Client: s.id, First: nonce, Answer: s.q.All(), Flags: wire.FlagOpen, Ops: [][]byte{nil},
 	}

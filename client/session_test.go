@@ -441,6 +441,35 @@ func TestASessionNumberIsNeverTakenTwice(t *testing.T) {
 	}
 }
 
+// TestAWrongClockIsPutRight: f+1 replicas that refuse an OPEN because of its time say what time it is.
+func TestAWrongClockIsPutRight(t *testing.T) {
+	const right = bft.Time(1_700_000_000_000_000_000)
+	for _, clock := range []bft.Time{0, 2 * right} {
+		b := newBench(t, 4, 1, Options{Clock: clock})
+		for i := range 4 {
+			b.do(func() { b.s.LinkUp(bft.ReplicaID(i), b.now, &b.out) })
+		}
+		b.do(func() { b.s.Open(b.now, &b.out) })
+		wrong := b.last().req.First
+		liar, hint := uint64(right)/2, uint64(wire.OpenHint(right))
+		b.reply(3, wire.Reply{Number: wrong, Status: wire.StatusClosed, Result: binary.LittleEndian.AppendUint64(nil, liar)})
+		b.reply(0, wire.Reply{Number: wrong, Status: wire.StatusClosed, Result: binary.LittleEndian.AppendUint64(nil, hint)})
+		b.pass(1000 * ms)
+		if again := b.last().req.First; again != wrong {
+			t.Fatalf("a new OPEN by the word of one replica each: %x after %x", again, wrong)
+		}
+		b.reply(1, wire.Reply{Number: wrong, Status: wire.StatusClosed, Result: binary.LittleEndian.AppendUint64(nil, hint)})
+		b.pass(1000 * ms)
+		if again := b.last().req.First; wire.OpenAge(again, right+bft.Time(bft.Second), bft.OpenSpan) != 0 {
+			t.Fatalf("told the time %d the next OPEN says %d", right, again)
+		}
+		b.open(9)
+		if !b.s.Ready() {
+			t.Fatal("no session")
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	b := newBench(t, 4, 1, Options{})
 	b.do(func() { b.s.LinkUp(0, b.now, &b.out) })

@@ -53,6 +53,7 @@ type Counts struct {
 	Opened      uint64 // sessions opened
 	Evicted     uint64 // sessions closed for others
 	Refused     uint64 // OPENs refused
+	Expired     uint64 // OPENs whose time is too far from the agreed one
 	Malformed   uint64 // decided bodies that do not decode, executed as nothing
 	FromCache   uint64 // operations answered by Lookup
 }

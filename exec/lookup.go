@@ -28,13 +28,16 @@ func (e *Executor) Lookup(r *wire.Request, wantsReply bool, out *Output) (known 
 	return known
 }
 
-// lookupOpen knows an OPEN whose session is live and an OPEN of a client that may have none.
+// lookupOpen knows an OPEN whose session is live, an OPEN of a client that may have none, and one of too
+// long ago.
 func (e *Executor) lookupOpen(r *wire.Request, out *Output) bool {
 	var reply wire.Reply
 	if s := e.table.opened(r.Client, r.First); s != nil {
 		reply = e.openReply(r, wire.StatusOK, s.number)
 	} else if admitted, _ := e.admits(r.Client); !admitted {
 		reply = e.openReply(r, wire.StatusRefused, 0)
+	} else if e.openAge(r) < 0 {
+		reply = e.expiredReply(r)
 	} else {
 		return false
 	}

@@ -133,6 +133,10 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 		e.counts.Repeated++
 		return e.openReply(r, wire.StatusOK, s.number)
 	}
+	if e.openAge(r) != 0 {
+		e.counts.Expired++
+		return e.expiredReply(r)
+	}
 	if e.table.find(r.Client, uint64(at.slot)) != nil {
 		// The number is taken by the client's own OPEN in this slot: it asks again.
 		e.counts.Closed++
@@ -157,6 +161,23 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 	}
 	e.counts.Opened++
 	return e.openReply(r, wire.StatusOK, uint64(at.slot))
+}
+
+// openAge says whether the time in an OPEN is too long ago (-1), too far ahead (1) or good (0). What was
+// too long ago once stays so: whoever kept the OPENs of others must not open sessions in their name
+// again and again, each of which closes one of theirs when the table is full.
+func (e *Executor) openAge(r *wire.Request) int {
+	if mutant.On("exec-open-never-expires") {
+		return 0
+	}
+	return wire.OpenAge(r.First, e.time, e.membership.TimeSkew+bft.OpenSpan)
+}
+
+// expiredReply tells the client what time it is.
+func (e *Executor) expiredReply(r *wire.Request) wire.Reply {
+	reply := e.openReply(r, wire.StatusClosed, 0)
+	reply.Result = binary.LittleEndian.AppendUint64(nil, uint64(wire.OpenHint(e.time)))
+	return reply
 }
 
 func (e *Executor) openReply(r *wire.Request, status wire.Status, number uint64) wire.Reply {

@@ -47,7 +47,7 @@ type frame struct {
 func newCluster(t *testing.T) *cluster {
 	m := &bft.Membership{
 		Protocol: "pbft", App: "counter", F: 1, Replicas: make([]bft.Replica, 4), Open: true, CheckpointEvery: 4,
-		Window: 8, InFlight: 2, BatchCount: 8, BatchBytes: 64 << 10, Sessions: 16, TimeSkew: 10 * bft.Second,
+		Window: 8, InFlight: 2, BatchCount: 8, BatchBytes: 64 << 10, Sessions: 16, TimeSkew: 1 << 56, // the nonces of OPENs are small here, hence of a time near 0
 	}
 	c := &cluster{t: t, m: m, auth: ideal.New(3, m), codec: pbft.NewCodec(m)}
 	for i := range m.N() {
@@ -60,7 +60,7 @@ func newCluster(t *testing.T) *cluster {
 			PatienceMax: 8 * bft.Second, Resend: bft.Second / 5,
 		}
 		b.node = host.New(host.Options{
-			Protocol: cfg, New: pbft.New, Held: genesis, Wall: 1e18,
+			Protocol: cfg, New: pbft.New, Held: genesis,
 			Boot: protocol.Boot{State: genesis.Digest()},
 		}, &b.out)
 		c.boxes = append(c.boxes, b)
@@ -69,7 +69,7 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-func (c *cluster) at() host.Instant { return host.Instant{Mono: c.now, Wall: 1e18 + bft.Time(c.now)} }
+func (c *cluster) at() host.Instant { return host.Instant{Mono: c.now, Wall: bft.Time(c.now)} }
 
 // meet meets the obligations of a box's output, and of what follows from that.
 func (c *cluster) meet(b *box) {
@@ -202,7 +202,7 @@ func (c *cluster) answered(number uint64, by int) func() bool {
 // when the client asks everybody, and bring back who was away.
 func TestNodesWithPBFT(t *testing.T) {
 	c := newCluster(t)
-	nonce := binary.LittleEndian.Uint64([]byte("a nonce!"))
+	const nonce = 77
 	c.client(wire.KindRequest, 0, nonce, 0)
 	c.run("open", c.answered(nonce, 4))
 	session := uint64(1)

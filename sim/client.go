@@ -46,6 +46,17 @@ type call struct {
 	scan     bool
 }
 
+// clock is right for most clients; some have none, and some are an hour ahead.
+func (c *simClient) clock() bft.Time {
+	switch c.rand.Intn(8) {
+	case 0:
+		return 0
+	case 1:
+		return wallStart + bft.Time(3600*bft.Second)
+	}
+	return wallStart
+}
+
 func (w *world) makeClients(o Options, r *rng.Source) {
 	s := &w.swarm
 	for i := range s.clients + s.faultyClients {
@@ -53,7 +64,7 @@ func (w *world) makeClients(o Options, r *rng.Source) {
 			w: w, index: i, end: w.n + i, id: w.keys.ids[i], rand: r.Fork(uint64(i)), calls: make(map[client.Token]*call),
 		}
 		c.session = client.NewSession(&s.membership, c.id, w.keys.clients[i], client.Options{
-			Seed: c.rand.Uint64(), Timeout: s.patience / 2, TimeoutMax: s.patience * 4,
+			Seed: c.rand.Uint64(), Clock: c.clock(), Timeout: s.patience / 2, TimeoutMax: s.patience * 4,
 			Window: max(s.outstanding, s.bundle), Bundle: s.bundle,
 		})
 		if i >= s.clients {

@@ -10,7 +10,7 @@ import (
 
 // Flags of a request.
 const (
-	FlagOpen     uint8 = 1 << 0 // opens a session; Session is 0 and First a random nonce
+	FlagOpen     uint8 = 1 << 0 // opens a session; Session is 0 and First an OpenNonce
 	FlagReadOnly uint8 = 1 << 1 // asks for no change of state; ordered all the same
 	flagsKnown         = FlagOpen | FlagReadOnly
 )
@@ -20,7 +20,7 @@ const (
 type Request struct {
 	Client  bft.ClientID
 	Session uint64 // the slot of the OPEN; 0 in the OPEN itself
-	First   uint64 // number of the first operation; in an OPEN a random nonce
+	First   uint64 // number of the first operation; in an OPEN its OpenNonce
 	Done    uint64 // every number below has been answered: cached replies may go
 	Answer  bft.ReplicaSet
 	Flags   uint8
@@ -45,6 +45,35 @@ func (r *Request) Key() RequestKey {
 }
 
 // IsOpen reports whether r opens a session.
+// openRandomBits of an OPEN's nonce are random; the others are those of a time.
+const openRandomBits = 32
+
+// OpenNonce names an OPEN made at time t, by the client's clock: the time in nanoseconds with its low
+// 32 bits (some 4 s) replaced by random ones. Replicas refuse OPENs of long ago and of the future.
+func OpenNonce(t bft.Time, random uint32) uint64 {
+	return uint64(max(t, 0))>>openRandomBits<<openRandomBits | uint64(random)
+}
+
+// OpenAge compares the time in an OPEN's nonce with the agreed time now: less than 0 if it is more than
+// span before now and what the nonce leaves open, above 0 if it is as far after, else 0.
+func OpenAge(nonce uint64, now bft.Time, span bft.Duration) int {
+	made, slack := nonce>>openRandomBits, uint64(span)
+	switch {
+	case uint64(now) > slack && made < (uint64(now)-slack)>>openRandomBits:
+		return -1
+	case made > (uint64(now)+slack)>>openRandomBits:
+		return 1
+	}
+	return 0
+}
+
+// openHintBits is how coarse OpenHint is: replicas that are some slots apart mostly say the same.
+const openHintBits = 34
+
+// OpenHint is the time that is told to who used a wrong one in an OPEN: the middle of the 17 s in
+// which the agreed time now lies.
+func OpenHint(now bft.Time) bft.Time { return now>>openHintBits<<openHintBits | 1<<(openHintBits-1) }
+
 func (r *Request) IsOpen() bool { return r.Flags&FlagOpen != 0 }
 
 const requestBytesMin = 32 + 8 + 8 + 8 + 8 + 1 + 2

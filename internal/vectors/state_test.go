@@ -20,9 +20,9 @@ func (w *world) history() [][]byte {
 	const start = 1_700_000_000_000_000_000
 	raw := func(k *keys.Key, r wire.Request) []byte { return w.request(k, r).Raw }
 	return [][]byte{
-		wire.AppendBody(nil, start, [][]byte{raw(w.listed, wire.Request{First: 1<<64 - 7, Answer: 15, Flags: wire.FlagOpen, Ops: [][]byte{nil}})}),
+		wire.AppendBody(nil, start, [][]byte{raw(w.listed, wire.Request{First: wire.OpenNonce(start, 7), Answer: 15, Flags: wire.FlagOpen, Ops: [][]byte{nil}})}),
 		wire.AppendBody(nil, start+5, [][]byte{
-			raw(w.unlisted, wire.Request{First: 12345, Answer: 15, Flags: wire.FlagOpen, Ops: [][]byte{nil}}),
+			raw(w.unlisted, wire.Request{First: wire.OpenNonce(start, 12345), Answer: 15, Flags: wire.FlagOpen, Ops: [][]byte{nil}}),
 			raw(w.listed, wire.Request{Session: 1, First: 1, Done: 1, Answer: 15, Ops: [][]byte{kv.Put([]byte("a"), []byte("1")), kv.Get([]byte("a"))}}),
 		}),
 		wire.AppendBody(nil, start-9, [][]byte{raw(w.listed, wire.Request{Session: 1, First: 3, Done: 2, Answer: 15, Ops: [][]byte{kv.Put([]byte("signal/17"), []byte("green"))}})}),

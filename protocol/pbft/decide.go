@@ -13,7 +13,7 @@ import (
 // VIEW-CHANGE per replica, all for the same view. ok is false when the set is not enough.
 //
 // The start is the highest proven checkpoint. For each slot above it, up to the highest one
-// claimed in a P, a digest D qualifies at view v if
+// claimed in a P or a Q, a digest D qualifies at view v if
 //
 //	claimed: some member claims (n, D, v) in P,
 //	A1: at least Quorum members claim for n nothing, or a lower view, or (D, v), and
@@ -21,6 +21,11 @@ import (
 //
 // The qualifying D of the highest v is chosen, at equal views the smallest; else null if (B)
 // at least Quorum members claim nothing for n in P; else the set decides nothing.
+//
+// Slots claimed in a Q alone end as null: left to the new primary, each would take another batch in
+// every view that fails, until Q has no room for the digest that some replica prepared, without which A2
+// never holds again. Once a correct replica has prepared, f+1 correct ones have the slot in Q, so that no
+// set leaves it out and no digest that is new to all comes.
 func decide(q bft.Quorums, set []*ViewChange) (start bft.SeqNum, choices []Choice, ok bool) {
 	if len(set) < q.Quorum() && !mutant.On("pbft-new-view-small-set") {
 		return 0, nil, false
@@ -39,7 +44,7 @@ func decide(q bft.Quorums, set []*ViewChange) (start bft.SeqNum, choices []Choic
 	return start, choices, true
 }
 
-// span returns the highest proven checkpoint and the highest slot claimed in a P.
+// span returns the highest proven checkpoint and the highest slot claimed.
 func span(set []*ViewChange) (start, top bft.SeqNum) {
 	for _, vc := range set {
 		start = max(start, vc.Base.Seq)
@@ -53,6 +58,9 @@ func span(set []*ViewChange) (start, top bft.SeqNum) {
 	for _, vc := range set {
 		if k := len(vc.P); k > 0 {
 			top = max(top, vc.P[k-1].Seq)
+		}
+		if k := len(vc.Q); k > 0 && !mutant.On("pbft-preprepared-left-free") {
+			top = max(top, vc.Q[k-1].Seq)
 		}
 	}
 	return start, top

@@ -32,12 +32,13 @@ func (s bigMAC) Outgoing(e *ClientEnv, _ bft.ReplicaID, k wire.Kind, q *wire.Req
 // twin is one identity in two processes: a second session beside the honest one, and a second
 // hand in the honest one's session, which uses the number that comes next for its own operation.
 type twin struct {
-	nonce   uint64
+	own     uint64 // nonce of the honest OPEN
+	nonce   uint64 // of the other
 	session uint64
 	next    uint64
 }
 
-func newTwin(r *rng.Source) ClientStrategy { return &twin{nonce: r.Uint64()} }
+func newTwin(*rng.Source) ClientStrategy { return &twin{} }
 
 // Outgoing sends what both processes want.
 func (s *twin) Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Request) {
@@ -46,6 +47,9 @@ func (s *twin) Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Req
 	c.Raw = nil
 	switch {
 	case q.IsOpen():
+		if q.First != s.own {
+			s.own, s.nonce = q.First, anotherNonce(q.First, e.Rand)
+		}
 		c.First = s.nonce
 	case s.session != 0 && e.Rand.Intn(2) == 0:
 		c.Session, c.First, c.Done = s.session, s.next, s.next
@@ -58,6 +62,9 @@ func (s *twin) Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Req
 		pass(e, bft.ReplicaID(i), k, &c)
 	}
 }
+
+// anotherNonce is a nonce of the time of another OPEN; of what is too long ago no session comes.
+func anotherNonce(nonce uint64, r *rng.Source) uint64 { return nonce>>32<<32 | r.Uint64()>>32 }
 
 // HearsReply learns the second session's number.
 func (s *twin) HearsReply(_ *ClientEnv, _ bft.ReplicaID, r *wire.Reply) bool {
@@ -86,19 +93,25 @@ func (s *deaf) HearsReply(*ClientEnv, bft.ReplicaID, *wire.Reply) bool {
 
 // flood sends as much as it may: each request many times and to all, numbers to the end of its
 // window, and new sessions.
-type flood struct{ copies int }
+type flood struct {
+	copies int
+	open   uint64 // nonce of the honest OPEN
+}
 
 func newFlood(r *rng.Source) ClientStrategy { return &flood{copies: 2 + r.Intn(6)} }
 
 // Outgoing floods.
 func (s *flood) Outgoing(e *ClientEnv, _ bft.ReplicaID, _ wire.Kind, q *wire.Request) {
+	if q.IsOpen() {
+		s.open = q.First
+	}
 	for n := range s.copies {
 		c := *q
 		c.Raw = nil
 		switch {
 		case n == 0:
 		case q.IsOpen() || e.Rand.Intn(4) == 0:
-			c = wire.Request{Client: q.Client, First: e.Rand.Uint64(), Flags: wire.FlagOpen, Ops: [][]byte{nil}}
+			c = wire.Request{Client: q.Client, First: anotherNonce(s.open, e.Rand), Flags: wire.FlagOpen, Ops: [][]byte{nil}}
 		default:
 			c.First += uint64(e.Rand.Intn(bft.SessionOpsMax))
 		}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/wire"
@@ -18,14 +19,14 @@ type clientBook struct {
 	ledger  map[bft.Digest]bool // every envelope that its client signed
 	results map[number][]byte   // canonical result of every operation that ran
 	ranIn   map[number]bft.SeqNum
-	opens   map[number]bft.SeqNum // OPENs by nonce: where they were ordered
+	opens   map[number][]bft.SeqNum // OPENs by nonce: where they were ordered
 	faulty  map[bft.ClientID]bool
 }
 
 func newClientBook() clientBook {
 	return clientBook{
 		ledger: make(map[bft.Digest]bool), results: make(map[number][]byte), ranIn: make(map[number]bft.SeqNum),
-		opens: make(map[number]bft.SeqNum), faulty: make(map[bft.ClientID]bool),
+		opens: make(map[number][]bft.SeqNum), faulty: make(map[bft.ClientID]bool),
 	}
 }
 
@@ -46,9 +47,7 @@ func (b *clientBook) signed(q *wire.Request) bool { return b.ledger[envelope(q)]
 
 func (b *clientBook) opened(q *wire.Request, seq bft.SeqNum) {
 	key := number{client: q.Client, n: q.First}
-	if _, before := b.opens[key]; !before {
-		b.opens[key] = seq
-	}
+	b.opens[key] = append(b.opens[key], seq)
 }
 
 // Accepted says that a correct client took result for its operation. It must be what the
@@ -95,8 +94,8 @@ func (o *Oracle) Outcome(client bft.ClientID, session, n uint64) (result []byte,
 
 // Opened says that a correct client took session for the OPEN with this nonce (S5).
 func (o *Oracle) Opened(client bft.ClientID, nonce, session uint64) {
-	seq, ok := o.clients.opens[number{client: client, n: nonce}]
-	if !ok || uint64(seq) != session {
-		o.Complain("S5", "client %v believes in session %d; its OPEN was ordered in slot %d (0 = never)", client, session, seq)
+	slots := o.clients.opens[number{client: client, n: nonce}]
+	if !slices.Contains(slots, bft.SeqNum(session)) {
+		o.Complain("S5", "client %v believes in session %d; its OPEN was ordered in slots %d", client, session, slots)
 	}
 }

@@ -56,7 +56,7 @@ func (o *Oracle) Enters(r bft.ReplicaID, e Entered) {
 			}
 		}
 		start = max(start, l.Base)
-		for _, c := range l.P {
+		for _, c := range slices.Concat(l.P, l.Q) {
 			top = max(top, c.Seq)
 		}
 	}

@@ -15,7 +15,7 @@ class Client:
 
     def __init__(self, cluster, key):
         self.cluster, self.key = cluster, key
-        self.session = session.Session(cluster, key, random.SystemRandom())
+        self.session = session.Session(cluster, key, random.SystemRandom(), time.time() - time.monotonic())
         self.links = {}
         self.last = [""] * cluster.n  # why the last link to each replica ended or was not made
         self.waiting = []  # (call, future)

@@ -53,8 +53,9 @@ class Envelope:
 
 
 class Session:
-    def __init__(self, cluster, key, random):
-        self.cluster, self.key, self.random = cluster, key, random
+    def __init__(self, cluster, key, random, clock=0.0):
+        """clock is the time of day, in seconds since 1970, when the caller's `now` is 0."""
+        self.cluster, self.key, self.random, self.clock = cluster, key, random, clock
         self.n, self.weak = cluster.n, cluster.f + 1
         self.tag = wire.client_tag(cluster.cluster, cluster.epoch, key.id)
         self.up = set()
@@ -177,6 +178,8 @@ class Session:
             for call in self.queue:
                 call.error = Refused("the cluster does not admit this client")
             self.queue = []
+        elif status == wire.CLOSED and len(result) == 8:
+            self.clock = int.from_bytes(result, "little") / 1e9 - now  # ours is wrong
         elif status == wire.OK and len(result) == 8 and int.from_bytes(result, "little") > self.highest:
             self.number = self.highest = int.from_bytes(result, "little")
 
@@ -203,7 +206,7 @@ class Session:
         self.queue = [c for c in self.queue if not c.ended]
         if self.queue and not self.number and self.opening is None and now >= self.open_at:
             self.open_at = now + TIMEOUT
-            nonce = self.random.getrandbits(64)
+            nonce = wire.open_nonce(int((self.clock + now) * 1e9), self.random.getrandbits(32))
             self.opening = self.seal(nonce, 0, 0, wire.FLAG_OPEN, b"", None)
             self.resend(self.opening, now)
         while self.queue and self.number and self.next < self.done + wire.WINDOW_OPS:

@@ -206,6 +206,11 @@ def decode_request(data):
     return v
 
 
+def open_nonce(nanoseconds, random):
+    """The number of an OPEN: the time it is made, its low 32 bits replaced by random ones."""
+    return max(nanoseconds, 0) >> 32 << 32 | random
+
+
 def encode_reply(v):
     return u64(v["session"]) + u64(v["number"]) + u64(v["view"]) + u8(v["status"]) + with_length(v["result"])
 

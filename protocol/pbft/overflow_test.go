@@ -1,0 +1,84 @@
+package pbft
+
+import (
+	"testing"
+
+	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/protocol"
+)
+
+// failViews lets r0 propose in slot 1 what r1 alone prepares. Then r1 is cut off while more proposals reach
+// r0 and r2 in so many later views, and none prepares. It reports whether anything is decided when the
+// network is good from then on, and r3 silent.
+func failViews(t *testing.T, rounds int) bool {
+	t.Helper()
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool {
+		return p.kind == KindCommit || p.to == 3 || p.kind == KindPrepare && p.to != 1
+	}
+	c.request()
+	c.run()
+	if !c.nodes[1].core.slots.At(1).hasP {
+		t.Fatal("r1 is not prepared")
+	}
+	c.drop = func(p packet) bool {
+		return p.to == 1 || p.from == 1 || p.kind == KindCommit || p.kind == KindPrepare
+	}
+	proposed := 0
+	for views := 0; proposed < rounds && views < 2*rounds+40; views++ { // the window ends it sooner
+		for _, id := range []int{0, 2, 3} {
+			x := c.nodes[id]
+			if x.core.active {
+				c.step(x, protocol.Overdue{View: x.core.view, Cause: protocol.CauseSilence})
+			} else {
+				x.timers[timerNewView] = 1
+				c.fire(x.id, timerNewView)
+			}
+		}
+		c.run()
+		if c.nodes[0].core.active && c.nodes[2].core.active {
+			before := c.counter
+			c.request()
+			c.run()
+			if c.counter > before {
+				proposed++
+			}
+		}
+	}
+	for _, id := range []int{0, 2} { // both have just left the last view when the network becomes good
+		x := c.nodes[id]
+		c.step(x, protocol.Overdue{View: x.core.view, Cause: protocol.CauseSilence})
+	}
+	c.drop = nil
+	c.net = nil
+	c.nodes[3].dead = true
+	for range 20 {
+		for range 3 {
+			c.fireAll(timerStatus)
+			c.run()
+			c.fireAll(timerFetch)
+			c.run()
+			c.request()
+			c.run()
+		}
+		if c.nodes[0].core.committed > 0 {
+			c.reach(1)
+			return true
+		}
+		c.fireAll(protocol.TimerPatience)
+		c.run()
+		c.fireAll(timerNewView)
+		c.run()
+	}
+	return false
+}
+
+// TestOldPreparedOutlivesFailedViews: however many views failed, what one replica prepared in an old one
+// stands in the way of nothing when the network is good again.
+func TestOldPreparedOutlivesFailedViews(t *testing.T) {
+	for _, rounds := range []int{1, 5, bft.QEntriesMax - 1, bft.QEntriesMax, bft.QEntriesMax + 3} {
+		if !failViews(t, rounds) {
+			t.Errorf("after %d views that failed nothing is decided any more", rounds)
+		}
+	}
+}
