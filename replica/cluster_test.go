@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -30,6 +31,9 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patient is how long a test waits for what must happen, on a machine that is busy with other things.
+const patient = time.Minute
 
 // counter adds up what it is told and answers with the sum: a lost operation makes the sum too
 // small, one executed twice too large.
@@ -174,7 +178,7 @@ func (c *cluster) stop(i int) {
 	if c.replicas[i] == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	if err := c.replicas[i].Close(ctx); err != nil {
 		c.t.Errorf("stop replica %d: %v", i, err)
@@ -191,7 +195,7 @@ func (c *cluster) client() *client.Client {
 	c.t.Helper()
 	k, err := keys.Generate("ed25519")
 	must(c.t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	cl, err := client.Open(ctx, client.Config{Membership: c.m, Replicas: c.clients, Key: k, Log: c.log})
 	must(c.t, err)
@@ -202,27 +206,27 @@ func (c *cluster) client() *client.Client {
 // add adds v and returns the sum.
 func add(t testing.TB, cl *client.Client, v uint64) uint64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	b, err := cl.Invoke(ctx, binary.LittleEndian.AppendUint64(nil, v))
 	must(t, err)
 	return binary.LittleEndian.Uint64(b)
 }
 
-// status is the status of a running replica.
-func (c *cluster) status(i int) replica.Status {
+// status is the status of a running replica. One that is only slow is asked again.
+func (c *cluster) status(i int) (s replica.Status) {
 	c.t.Helper()
-	s, ok := c.replicas[i].Status()
-	if !ok {
-		c.t.Fatalf("replica %d does not tell its status", i)
-	}
+	eventually(c.t, fmt.Sprintf("replica %d tells its status", i), func() (ok bool) {
+		s, ok = c.replicas[i].Status()
+		return ok
+	})
 	return s
 }
 
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	limit, tick := time.NewTimer(15*time.Second), time.NewTicker(5*time.Millisecond)
+	limit, tick := time.NewTimer(patient), time.NewTicker(5*time.Millisecond)
 	defer limit.Stop()
 	defer tick.Stop()
 	for !holds() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,16 +19,38 @@ import (
 	"github.com/themis-bft/themis/wire"
 )
 
+// TestOrdersRequests: a healthy cluster stays in its view. A machine that stalls may change it,
+// and then another cluster is tried; a defect changes it in all of them.
 func TestOrdersRequests(t *testing.T) {
+	const rounds = 10
+	for round := range rounds {
+		stayed := false
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) { stayed = ordersRequests(t) })
+		if stayed || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("the view changed in each of %d clusters", rounds)
+}
+
+// ordersRequests returns false if the view changed where an operation took so long that the
+// machine may be to blame.
+func ordersRequests(t *testing.T) (stayed bool) {
 	c := newCluster(t, 4, 1)
 	c.startAll()
+	begin := time.Now()
 	cl := c.client()
+	slowest := time.Since(begin)
 	for i := uint64(1); i <= 200; i++ {
+		begin := time.Now()
 		if got := add(t, cl, 1); got != i {
 			t.Fatalf("sum %d after %d operations", got, i)
 		}
+		slowest = max(slowest, time.Since(begin))
 	}
-	if s := c.status(0); s.View != 0 || !s.Active || s.ViewChanges["silence"] != 0 {
+	s := c.status(0)
+	stayed = s.View == 0 && s.Active && s.ViewChanges["silence"] == 0
+	if !stayed && slowest < 200*time.Millisecond { // half of what the replicas wait
 		t.Errorf("view %d, active %t, view changes %v in a healthy cluster", s.View, s.Active, s.ViewChanges)
 	}
 	eventually(t, "all replicas have executed and made a checkpoint stable and durable", func() bool {
@@ -45,6 +68,7 @@ func TestOrdersRequests(t *testing.T) {
 			}
 		}
 	}
+	return stayed
 }
 
 func TestPrimaryDies(t *testing.T) {
@@ -254,7 +278,7 @@ func TestMalformedFramesEndTheLink(t *testing.T) {
 	cl := c.client()
 	key, err := keys.Generate("ed25519")
 	must(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	forged := wire.Request{
 		Client: key.ClientID(), Flags: wire.FlagOpen, First: 1, Answer: bft.AllReplicas(4), Ops: [][]byte{nil}, Sig: make([]byte, 64),
@@ -266,9 +290,13 @@ func TestMalformedFramesEndTheLink(t *testing.T) {
 	} {
 		conn, err := tcp.DialClient(ctx, c.clients[0], keys.ClientConfig(key, c.m.Replicas[0].Key), tcp.HelloOf(c.m))
 		must(t, err)
+		limit := time.AfterFunc(patient, func() { conn.Close() })
 		must(t, conn.WriteFrames(frame))
 		if _, err := conn.ReadFrame(); err == nil {
 			t.Errorf("%s: answered", reason)
+		}
+		if !limit.Stop() {
+			t.Fatalf("%s: the link is not cut off", reason)
 		}
 		must(t, conn.Close())
 		if n := c.status(0).ClientRejections[reason]; n != 1 {

@@ -10,9 +10,7 @@ import (
 	"github.com/themis-bft/themis/app/kv"
 	"github.com/themis-bft/themis/bench"
 	"github.com/themis-bft/themis/bench/history"
-	"github.com/themis-bft/themis/client"
 	"github.com/themis-bft/themis/internal/cluster"
-	"github.com/themis-bft/themis/keys"
 )
 
 // judge reads every key once more and holds the joined history against its meaning.
@@ -69,16 +67,11 @@ func (d *demo) agree(all []cluster.Condition) bool {
 
 // readAll lets a new client read every key that the history names.
 func (d *demo) readAll(ctx context.Context) error {
-	key, err := keys.Generate("ed25519")
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	public := d.cluster.Public
-	c, err := client.Open(ctx, client.Config{Membership: &public.Membership, Replicas: public.ClientAddrs, Key: key})
+	c, err := d.client(ctx)
 	if err != nil {
-		return fmt.Errorf("demo: reading all keys: %w", err)
+		return err
 	}
 	defer c.Close()
 	var names []string

@@ -3,10 +3,14 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/themis-bft/themis/app/kv"
+	"github.com/themis-bft/themis/client"
 	"github.com/themis-bft/themis/internal/cluster"
+	"github.com/themis-bft/themis/keys"
 )
 
 // script is what happens to the cluster while the load runs.
@@ -51,6 +55,20 @@ func (d *demo) await(ctx context.Context, what string, done func([]cluster.Condi
 			return ctx.Err()
 		}
 	}
+}
+
+// client opens a new client.
+func (d *demo) client(ctx context.Context) (*client.Client, error) {
+	key, err := keys.Generate("ed25519")
+	if err != nil {
+		return nil, err
+	}
+	public := d.cluster.Public
+	c, err := client.Open(ctx, client.Config{Membership: &public.Membership, Replicas: public.ClientAddrs, Key: key})
+	if err != nil {
+		return nil, fmt.Errorf("demo: one more client: %w", err)
+	}
+	return c, nil
 }
 
 // answered keeps the replicas that said how far they are.
@@ -116,12 +134,31 @@ func (d *demo) bringBack(ctx context.Context) error {
 func (d *demo) lie(ctx context.Context) error {
 	_, _, primary := newest(d.cluster.Status().Replicas)
 	d.liar = (primary + 1) % d.o.Replicas
-	base, err := d.rejections()
+	var err error
+	if d.base, err = d.refused(ctx); err != nil {
+		return err
+	}
+	if err := d.deceive(ctx, "wrong-replies", "answers clients with wrong results"); err != nil {
+		return err
+	}
+	return d.catch(ctx)
+}
+
+// catch lets one more client read until it has noticed a lie: after a restart of the liar it takes
+// the others a while to be linked to it again. If it notices none, the verdict will say so.
+func (d *demo) catch(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := d.client(limited)
 	if err != nil {
 		return err
 	}
-	d.base = base
-	return d.deceive(ctx, "wrong-replies", "answers clients with wrong results")
+	defer c.Close()
+	for d.report.Lies == 0 && err == nil {
+		_, err = c.Invoke(limited, kv.Get([]byte("demo/any")))
+		d.report.Lies = c.Stats().Replicas[d.liar].Deviations
+	}
+	return ctx.Err()
 }
 
 // lieDifferently makes the same replica lie to the others.
@@ -142,11 +179,21 @@ func (d *demo) deceive(ctx context.Context, how, meaning string) error {
 }
 
 // count adds up what the correct replicas refused of the liar.
-func (d *demo) count(context.Context) error {
-	n, err := d.rejections()
-	d.report.Lies = max(n, d.base) - d.base
+func (d *demo) count(ctx context.Context) error {
+	n, err := d.refused(ctx)
+	d.report.Lies += max(n, d.base) - d.base
 	d.report.ViewChanges, _, _ = newest(d.cluster.Status().Replicas)
 	return err
+}
+
+// refused is rejections when all others have told them.
+func (d *demo) refused(ctx context.Context) (n uint64, err error) {
+	var last error
+	err = d.await(ctx, "the others to tell what they refused", func([]cluster.Condition) bool {
+		n, last = d.rejections()
+		return last == nil
+	})
+	return n, errors.Join(err, last)
 }
 
 // rejections is how many messages of the liar the others refused for reasons that no correct

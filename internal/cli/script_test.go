@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -62,6 +64,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"nobody": nobody,
+			"until":  until,
 		},
 		RequireExplicitExec: true,
 	})
@@ -89,16 +92,44 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	have := 0
-	var ended *exec.ExitError
-	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &ended) {
-		have = ended.ExitCode()
-	} else if err != nil {
-		ts.Fatalf("%v", err)
-	}
-	if have != want {
+	if have := exitCode(ts, args[1:]); have != want {
 		ts.Fatalf("%v ended with exit code %d, want %d", args[1:], have, want)
 	}
+}
+
+// until runs "until CODE PATTERN PROGRAM ARGS…": the program again and again, until it ends with
+// that code and its output matches. It fails after a minute.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: until CODE PATTERN PROGRAM ARGS…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); ; {
+		have := exitCode(ts, args[2:])
+		if have == want && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%v ended with exit code %d, want %d and output like %s", args[2:], have, want, args[1])
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// exitCode runs a program to its end.
+func exitCode(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	var ended *exec.ExitError
+	switch {
+	case errors.As(err, &ended):
+		return ended.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	return 0
 }
 
 // nobody runs "nobody DIR" and fails if a process that was started for DIR is left.

@@ -3,8 +3,7 @@ package daemon_test
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"net"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,21 +17,24 @@ import (
 	"github.com/themis-bft/themis/client"
 	"github.com/themis-bft/themis/cmd/themisd/daemon"
 	"github.com/themis-bft/themis/config"
+	"github.com/themis-bft/themis/internal/cluster"
 	"github.com/themis-bft/themis/keys"
 )
 
-// TestMain lets the test binary be the program: with THEMISD_ARGS set it runs as themisd.
+// TestMain lets the test binary be the program: called themisd it runs as themisd.
 func TestMain(m *testing.M) {
-	if args := os.Getenv("THEMISD_ARGS"); args != "" {
-		os.Exit(daemon.Main(daemon.Program{Name: "themisd"}, strings.Fields(args)))
+	if filepath.Base(os.Args[0]) == "themisd" {
+		os.Exit(daemon.Main(daemon.Program{Name: "themisd"}, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }
 
 // themisd is the program with these arguments.
-func themisd(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "THEMISD_ARGS="+strings.Join(args, " "))
+func themisd(t *testing.T, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	must(t, err)
+	cmd := exec.Command(self, args...)
+	cmd.Args[0] = "themisd"
 	return cmd
 }
 
@@ -43,46 +45,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// address finds a port nobody listens on.
-func address(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// files lays out a cluster of four, whose data directories are missing, and returns its
+// configuration. Its ports are from the range that no connection and no other test takes.
+func files(t *testing.T) (paths []string, all []*config.Config) {
+	self, err := os.Executable()
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// files writes the configuration of a cluster of four and returns it.
-func files(t *testing.T, dir string) (paths []string, all []*config.Config) {
-	m := bft.Membership{Cluster: bft.ClusterID{7}, App: "counter", F: 1, Open: true}
-	config.SetDefaults(&m)
-	cluster := &config.Cluster{}
-	for i := range 4 {
-		k, err := keys.Generate("ed25519")
-		must(t, err)
-		must(t, k.Save(filepath.Join(dir, fmt.Sprintf("key%d", i))))
-		m.Replicas = append(m.Replicas, bft.Replica{Key: k.PublicDER()})
-		cluster.ClientAddrs = append(cluster.ClientAddrs, address(t))
-	}
-	cluster.Membership = m
-	must(t, config.WriteCluster(filepath.Join(dir, "cluster.toml"), cluster))
-	peers := []string{address(t), address(t), address(t), address(t)}
-	for i := range 4 {
-		c := &config.Config{
-			Replica: bft.ReplicaID(i), ClusterFile: "cluster.toml", KeyFile: fmt.Sprintf("key%d", i),
-			Dir: fmt.Sprintf("data%d", i), Durability: config.Sync, MemoryLimit: 256 << 20,
-			Listen:   config.Listen{Peer: peers[i], Client: cluster.ClientAddrs[i], Admin: address(t)},
-			Timeouts: config.DefaultTimeouts(), Log: config.Log{Level: "info", Format: "json"},
-		}
-		for j := range 4 {
-			if j != i {
-				c.Peers = append(c.Peers, config.Peer{ID: bft.ReplicaID(j), Dial: peers[j]})
-			}
-		}
-		path := filepath.Join(dir, fmt.Sprintf("themis%d.toml", i))
-		must(t, config.Write(path, c))
-		loaded, err := config.Load(path)
-		must(t, err)
-		paths, all = append(paths, path), append(all, loaded)
+	programs, dir := t.TempDir(), t.TempDir()
+	must(t, os.Symlink(self, filepath.Join(programs, "themisd")))
+	must(t, cluster.Create(cluster.Plan{
+		Dir: dir, Replicas: 4, F: 1, Membership: bft.Membership{App: "counter"}, Binaries: programs,
+	}))
+	c, err := cluster.Open(dir, io.Discard)
+	must(t, err)
+	for _, r := range c.Replicas {
+		must(t, os.RemoveAll(r.Config.Dir))
+		paths, all = append(paths, r.Config.Path), append(all, r.Config)
 	}
 	return paths, all
 }
@@ -100,7 +77,7 @@ func TestUsage(t *testing.T) {
 		{"--init", 2, "--config FILE"},
 		{"--config no-such-file.toml", 1, "no-such-file.toml"},
 	} {
-		cmd := themisd(c.args)
+		cmd := themisd(t, strings.Fields(c.args)...)
 		out, _ := cmd.CombinedOutput() // the exit code is what counts
 		if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(out), c.says) {
 			t.Errorf("themisd %s: exit code %d, want %d; said %q", c.args, code, c.code, out)
@@ -108,37 +85,63 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestRunsAndStops initialises four replicas, has a request ordered and stops them.
-func TestRunsAndStops(t *testing.T) {
-	paths, all := files(t, t.TempDir())
-	out, err := themisd("--config", paths[0]).CombinedOutput()
-	if err == nil || !bytes.Contains(out, []byte("--init")) {
-		t.Fatalf("without a directory: %v, %s", err, out)
-	}
-	var running []*exec.Cmd
-	var logs [4]bytes.Buffer
-	for i, path := range paths {
-		if out, err := themisd("--init", "--config", path).CombinedOutput(); err != nil {
-			t.Fatalf("init: %v, %s", err, out)
-		}
-		cmd := themisd("--config", path)
-		cmd.Stderr = &logs[i]
-		must(t, cmd.Start())
-		running = append(running, cmd)
-	}
-	stopped := false
-	defer func() {
-		if !stopped {
-			for _, cmd := range running {
+// start initialises the replicas and starts them.
+func start(t *testing.T, paths []string, logs []bytes.Buffer) (running []*exec.Cmd) {
+	t.Cleanup(func() {
+		for _, cmd := range running {
+			if cmd.ProcessState == nil { // the test ended early
 				_ = cmd.Process.Kill()
 				_ = cmd.Wait()
 			}
 		}
-	}()
-	if out, err := themisd("--init", "--config", paths[0]).CombinedOutput(); err == nil {
+	})
+	for i, path := range paths {
+		if out, err := themisd(t, "--init", "--config", path).CombinedOutput(); err != nil {
+			t.Fatalf("init: %v, %s", err, out)
+		}
+		cmd := themisd(t, "--config", path)
+		cmd.Stderr = &logs[i]
+		must(t, cmd.Start())
+		running = append(running, cmd)
+	}
+	return running
+}
+
+// awaitReady waits until the replica with this admin endpoint says that it is ready.
+func awaitReady(ctx context.Context, t *testing.T, admin string) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
+		must(t, err)
+		ready, err := http.DefaultClient.Do(q)
+		must(t, err)
+		must(t, ready.Body.Close())
+		if ready.StatusCode == http.StatusOK {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("/readyz says %d after a request was ordered", ready.StatusCode)
+		}
+	}
+}
+
+// TestRunsAndStops initialises four replicas, has a request ordered and stops them.
+func TestRunsAndStops(t *testing.T) {
+	paths, all := files(t)
+	out, err := themisd(t, "--config", paths[0]).CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("--init")) {
+		t.Fatalf("without a directory: %v, %s", err, out)
+	}
+	logs := make([]bytes.Buffer, 4)
+	running := start(t, paths, logs)
+	if out, err := themisd(t, "--init", "--config", paths[0]).CombinedOutput(); err == nil {
 		t.Errorf("initialised twice: %s", out)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	key, err := keys.Generate("ed25519")
 	must(t, err)
@@ -149,23 +152,15 @@ func TestRunsAndStops(t *testing.T) {
 	_, err = cl.Invoke(ctx, []byte("anything"))
 	must(t, err)
 	cl.Close()
-	ready, err := http.Get("http://" + all[0].Listen.Admin + "/readyz")
-	must(t, err)
-	must(t, ready.Body.Close())
-	if ready.StatusCode != http.StatusOK {
-		t.Errorf("/readyz says %d after a request was ordered", ready.StatusCode)
-	}
-	begin := time.Now()
+	awaitReady(ctx, t, all[0].Listen.Admin)
 	for _, cmd := range running {
 		must(t, cmd.Process.Signal(syscall.SIGTERM))
 	}
-	stopped = true
 	for i, cmd := range running {
+		limit := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // Wait has no end of its own
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("replica %d: %v\n%s", i, err, logs[i].String())
 		}
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("stopping took %v", took)
+		limit.Stop()
 	}
 }
