@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/themis-bft/themis/app/kv"
@@ -57,6 +58,16 @@ func (a *attacker) stop() (r assault.Report) {
 	a.n.t.Helper()
 	_ = a.stdin.Close()             // it may have gone
 	return a.wait(90 * time.Second) // smoke's plans last a minute at most
+}
+
+// still stops the attacker's process, or lets it go on: what it holds stays.
+func (a *attacker) still(yes bool) {
+	a.n.t.Helper()
+	s := syscall.SIGCONT
+	if yes {
+		s = syscall.SIGSTOP
+	}
+	must(a.n.t, a.cmd.Process.Signal(s))
 }
 
 // wait waits until the attack is over.
