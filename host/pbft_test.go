@@ -1,7 +1,6 @@
 package host_test
 
 import (
-	"encoding/binary"
 	"testing"
 
 	"github.com/themis-bft/themis/app/counter"

@@ -44,7 +44,6 @@ func (r *Request) Key() RequestKey {
 	return RequestKey{Client: r.Client, Session: r.Session, First: r.First}
 }
 
-// IsOpen reports whether r opens a session.
 // openRandomBits of an OPEN's nonce are random; the others are those of a time.
 const openRandomBits = 32
 
@@ -74,6 +73,7 @@ const openHintBits = 34
 // which the agreed time now lies.
 func OpenHint(now bft.Time) bft.Time { return now>>openHintBits<<openHintBits | 1<<(openHintBits-1) }
 
+// IsOpen reports whether r opens a session.
 func (r *Request) IsOpen() bool { return r.Flags&FlagOpen != 0 }
 
 const requestBytesMin = 32 + 8 + 8 + 8 + 8 + 1 + 2
