@@ -16,6 +16,9 @@ const (
 	itemFragmentsMax = 4  // of one item
 )
 
+// HeldBytesMax is what items of which only a part has come can hold: whoever sends may claim the largest size.
+const HeldBytesMax = fragmentsMax * bft.StateItemBytesMax
+
 // transfer is an item on its way from one source.
 type transfer struct {
 	pendingItem

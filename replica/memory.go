@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/catchup"
 )
 
 // gcPercent makes the collector run when the heap has grown by three quarters: a replica's live heap is
@@ -69,6 +70,7 @@ func MemoryTable(m *bft.Membership, links int64) []Need {
 		{"receive, replicas", (n - 1) * (peerBytesMax + bft.PeerFrameBytesMax), "between links and order stage"},
 		{"replies", replies, "cached results of all sessions"},
 		{"replies in checkpoints", held * replies, "pages of sessions that changed since"},
+		{"state transfer", replies + catchup.HeldBytesMax, "verified pages, and items of which a part has come"},
 		{"verified requests", bft.VerifiedRequestsMax * 32, "digests of requests whose signature was checked"},
 		{"outputs", 2*outputsMax*1024 + 2*(n-1)*(bft.ServeBurstBytes+flushBytes), "between order, persist, execute and links"},
 		{"remembered clients", barredMax*128 + repeatersMax*128, "who was barred, who drew repeats"},

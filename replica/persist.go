@@ -2,11 +2,13 @@ package replica
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/host"
 	"github.com/themis-bft/themis/internal/mutant"
+	"github.com/themis-bft/themis/protocol"
 	"github.com/themis-bft/themis/storage"
 )
 
@@ -145,7 +147,7 @@ func (p *persist) waitForRoom() bool {
 		more := p.persisting.takeNow(nil)
 		p.send.frames(more)
 		p.serve(more)
-		p.batch = append(p.batch, more...)
+		p.batch = append(p.batch, p.worthHolding(more)...)
 		if n := heldBytes(p.batch[p.appended:]); n > heldBytesMax {
 			p.fatal("hold records for a full device", storage.ErrNoSpace)
 			return false
@@ -161,6 +163,24 @@ func (p *persist) waitForRoom() bool {
 			return false
 		}
 	}
+}
+
+// worthHolding are those outputs that must wait for room. Messages of an output without a record, and
+// which are not to be signed yet, are repeats: they are dropped like on a broken link, for peers can ask
+// for any number, and STATUS brings back what is needed. What is decided meanwhile is bounded by the window.
+func (p *persist) worthHolding(outs []*host.Output) []*host.Output {
+	kept := outs[:0]
+	for _, o := range outs {
+		if len(o.Persist) == 0 && !mutant.On("persist-holds-repeats") {
+			o.Send = slices.DeleteFunc(o.Send, func(m protocol.Outgoing) bool { return !m.Certify })
+		}
+		if o.Empty() {
+			p.outputs.put(o)
+			continue
+		}
+		kept = append(kept, o)
+	}
+	return kept
 }
 
 // serve hands the lookups of outputs on ahead of everything else in them.

@@ -181,6 +181,24 @@ func TestCutsMakeRoom(t *testing.T) {
 	}
 }
 
+// TestFullDeviceHoldsNoRepeats: while a replica waits for room, peers that ask again and again fill no
+// memory; what it has not said yet waits.
+func TestFullDeviceHoldsNoRepeats(t *testing.T) {
+	p, _ := newPersist(t)
+	repeat := func() *host.Output { return &host.Output{Send: []protocol.Outgoing{prepare(1, bft.SetOf(1))}} }
+	first := &host.Output{Send: []protocol.Outgoing{{To: bft.AllReplicas(4), Msg: &pbft.Checkpoint{Seq: 8}, Certify: true}, prepare(1, bft.SetOf(1))}}
+	voted := &host.Output{Persist: []storage.Record{vote(2, false)}, Send: []protocol.Outgoing{prepare(2, bft.SetOf(1))}}
+	decided := &host.Output{Commit: []protocol.Committed{{Seq: 1}}, Send: []protocol.Outgoing{prepare(1, bft.SetOf(1))}}
+	var outs []*host.Output
+	for range 1000 {
+		outs = append(outs, repeat())
+	}
+	held := p.worthHolding(append(outs, first, voted, decided))
+	if len(held) != 3 || len(first.Send) != 1 || !first.Send[0].Certify || len(voted.Send) != 1 || len(decided.Send) != 0 || len(decided.Commit) != 1 {
+		t.Fatalf("%d outputs are held: %+v", len(held), held)
+	}
+}
+
 // TestSendCoalesces: one buffer per peer and flush, shared when all get the same, in order in
 // any case.
 func TestSendCoalesces(t *testing.T) {

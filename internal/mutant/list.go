@@ -70,6 +70,7 @@ var List = []Mutant{
 	{"exec-greedy-closes-others", "who opens many sessions closes his own by it", "exec"},
 	{"exec-rank-not-renewed", "of clients with equally many sessions, the least recently executed makes room", "exec"},
 	{"exec-session-number-twice", "a session is not closed in the slot of its own OPEN", "exec"},
+	{"persist-holds-repeats", "a replica whose device is full keeps no repeats for its peers", "replica"},
 	{"exec-open-never-expires", "an OPEN of long ago, or of the future, opens no session", "exec"},
 	{"exec-caches-not-bounded", "the caches of all sessions together are bounded", "exec"},
 	{"exec-reply-not-cached", "a repeat is answered with the first result", "sim"},

@@ -82,3 +82,27 @@ func TestOldPreparedOutlivesFailedViews(t *testing.T) {
 		}
 	}
 }
+
+// TestRestartedPrimaryAccusesItselfOfNothing: the primary of view 1 left it and restarted; it no longer knows
+// which slots its NEW-VIEW fixed. Proposals of those, sent again, would look like a fault of it.
+func TestRestartedPrimaryAccusesItselfOfNothing(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.kind == KindCommit }
+	c.order(1)
+	c.suspect(0, 2, 3)
+	if v := c.nodes[1].core.view; v != 1 || !c.nodes[2].core.slots.At(1).acceptedIn(1) {
+		t.Fatalf("view %d, slot 1 is not fixed", v)
+	}
+	c.suspect(1)
+	c.boot(1)
+	c.drop = nil
+	c.say(2, 1, &Status{View: 1, Active: true})
+	if !c.nodes[1].core.slots.At(1).acceptedIn(1) || len(c.net) == 0 {
+		t.Fatal("after the restart nothing is known of slot 1 in view 1")
+	}
+	for _, p := range c.net {
+		if p.from == 1 && p.kind == KindPrePrepare {
+			t.Error("what NEW-VIEW fixed is proposed once more; who lacks the body takes that for a second choice")
+		}
+	}
+}

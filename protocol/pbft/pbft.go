@@ -70,7 +70,8 @@ type Core struct {
 	newView *NewView      // of view, once it is known; nil in view 0
 	// viewBytes is about the size of newView, or of own while inactive.
 	viewBytes int
-	bound     bft.SeqNum // slots up to here were fixed by newView
+	bound     bft.SeqNum // slots up to here were fixed by the NEW-VIEW of boundView
+	boundView bft.View   // last view entered since the start
 	sentView  bft.View   // last view we sent NEW-VIEW for
 	unsent    *NewView   // from the log: made before a restart, not entered
 	waiting   bool       // the NEW-VIEW timer runs

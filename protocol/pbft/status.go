@@ -182,7 +182,7 @@ func (c *Core) resendVotes(from bft.ReplicaID, m *Status, out *protocol.Effects)
 		if s == nil || !s.acceptedIn(m.View) {
 			continue
 		}
-		if m.Accepted>>i&1 == 0 && primary == c.self && n > c.bound && left > 0 {
+		if m.Accepted>>i&1 == 0 && primary == c.self && c.proposedIn(m.View, n) && left > 0 {
 			left--
 			if b, ok := c.bodyOf(s.digest); ok && c.spendBytes(from, len(b)) {
 				c.send(to, &PrePrepare{View: m.View, Seq: n, Digest: s.digest, Batch: b}, out)
@@ -195,6 +195,12 @@ func (c *Core) resendVotes(from bft.ReplicaID, m *Status, out *protocol.Effects)
 			c.send(to, &Commit{View: m.View, Seq: n, Digest: s.digest}, out)
 		}
 	}
+}
+
+// proposedIn reports whether we as the primary of view v proposed slot n ourselves. What NEW-VIEW fixed comes
+// with that alone; where it ended is not known of a view that was left before a restart.
+func (c *Core) proposedIn(v bft.View, n bft.SeqNum) bool {
+	return n > c.bound && (v == c.boundView || mutant.On("pbft-fixed-slots-resent"))
 }
 
 // onDecided counts claims of commitment. f+1 equal ones hold one of a correct replica: the

@@ -323,7 +323,7 @@ func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 // enterView remembers what NEW-VIEW fixed.
 func (c *Core) enterView(m *NewView) {
 	c.newView = m
-	c.bound = m.Start + bft.SeqNum(len(m.Choices))
+	c.bound, c.boundView = m.Start+bft.SeqNum(len(m.Choices)), m.View
 	c.assigned = max(c.bound, c.committed)
 }
 
