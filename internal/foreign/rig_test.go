@@ -32,6 +32,8 @@ const (
 	scripts = top + "/clients/python"
 	// callTime ends every call; it is generous because machines are busy.
 	callTime = 30 * time.Second
+	// rogueTime is how long a rogue may take to link with everybody, or to end.
+	rogueTime = time.Minute
 )
 
 // python returns the interpreter to use.
@@ -286,13 +288,16 @@ func (r *rig) rogue(id int, how string) (end func()) {
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	must(r.t, cmd.Start())
+	hung := func() { _ = cmd.Process.Kill() } // Wait says so
 	over := sync.OnceFunc(func() {
+		defer time.AfterFunc(rogueTime, hung).Stop()
 		_ = cmd.Process.Signal(syscall.SIGTERM) // if it has ended, Wait says how
 		if err := cmd.Wait(); err != nil {
 			r.t.Errorf("rogue %s: %v\n%s", how, err, said.String())
 		}
 	})
 	r.t.Cleanup(over)
+	defer time.AfterFunc(rogueTime, hung).Stop()
 	lines := bufio.NewScanner(out)
 	for range len(r.Replicas) - 1 {
 		if !lines.Scan() {

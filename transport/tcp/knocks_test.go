@@ -101,25 +101,34 @@ type knock struct {
 	peers  bool // at the port of replicas
 	reason tcp.Reason
 	slow   bool // takes the whole time of a handshake
-	do     func(t *testing.T, g *gate, raw net.Conn)
+	// do makes what it needs, which may take long, and returns what is done on a connection: its time
+	// runs from when it is made.
+	do func(t *testing.T, g *gate) func(raw net.Conn)
 }
 
 // over does TLS with a configuration and then says what is given.
-func over(config func(t *testing.T, g *gate) *tls.Config, say ...func(g *gate) []byte) func(*testing.T, *gate, net.Conn) {
-	return func(t *testing.T, g *gate, raw net.Conn) {
-		conn := tls.Client(raw, config(t, g))
-		if conn.Handshake() != nil {
-			return
-		}
-		for _, s := range say {
-			conn.Write(s(g))
+func over(config func(t *testing.T, g *gate) *tls.Config, say ...func(g *gate) []byte) func(*testing.T, *gate) func(net.Conn) {
+	return func(t *testing.T, g *gate) func(net.Conn) {
+		tc := config(t, g)
+		return func(raw net.Conn) {
+			conn := tls.Client(raw, tc)
+			if conn.Handshake() != nil {
+				return
+			}
+			for _, s := range say {
+				conn.Write(s(g))
+			}
 		}
 	}
 }
 
-// raw says something without TLS.
-func plain(b []byte) func(*testing.T, *gate, net.Conn) {
-	return func(_ *testing.T, _ *gate, raw net.Conn) { raw.Write(b) }
+// plain does something without TLS.
+func plain(do func(raw net.Conn)) func(*testing.T, *gate) func(net.Conn) {
+	return func(*testing.T, *gate) func(net.Conn) { return do }
+}
+
+func says(b []byte) func(*testing.T, *gate) func(net.Conn) {
+	return plain(func(raw net.Conn) { raw.Write(b) })
 }
 
 func hello(edit func(*wire.Hello)) func(*gate) []byte {
@@ -191,22 +200,25 @@ var knocks = []knock{
 	})},
 	{"no application protocol", true, tcp.ReasonTLS, false, over(func(_ *testing.T, g *gate) *tls.Config { return g.as(g.keys[1], speaks()) }, hello(same))},
 	{"another application protocol", false, tcp.ReasonTLS, false, over(func(_ *testing.T, g *gate) *tls.Config { return g.as(g.clientKeys[0], speaks("h2")) }, hello(same))},
-	{"HELLO without TLS", true, tcp.ReasonTLS, false, plain(wire.AppendFrame(nil, wire.KindHello, make([]byte, 60)))},
-	{"an HTTP request", false, tcp.ReasonTLS, false, plain([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))},
-	{"a port scan", true, tcp.ReasonTLS, false, func(_ *testing.T, _ *gate, raw net.Conn) { raw.(*net.TCPConn).CloseWrite() }},
-	{"silence", true, tcp.ReasonTimeout, true, func(*testing.T, *gate, net.Conn) {}},
-	{"half a ClientHello", false, tcp.ReasonTimeout, true, func(t *testing.T, _ *gate, raw net.Conn) {
+	{"HELLO without TLS", true, tcp.ReasonTLS, false, says(wire.AppendFrame(nil, wire.KindHello, make([]byte, 60)))},
+	{"an HTTP request", false, tcp.ReasonTLS, false, says([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))},
+	{"a port scan", true, tcp.ReasonTLS, false, plain(func(raw net.Conn) { raw.(*net.TCPConn).CloseWrite() })},
+	{"silence", true, tcp.ReasonTimeout, true, plain(func(net.Conn) {})},
+	{"half a ClientHello", false, tcp.ReasonTimeout, true, func(t *testing.T, _ *gate) func(net.Conn) {
 		b := clientHello(t)
-		raw.Write(b[:len(b)/2])
+		return func(raw net.Conn) { raw.Write(b[:len(b)/2]) }
 	}},
-	{"a byte now and then", true, tcp.ReasonTimeout, true, func(t *testing.T, _ *gate, raw net.Conn) {
-		drip := time.NewTicker(20 * time.Millisecond)
-		defer drip.Stop()
-		for _, b := range clientHello(t) {
-			if _, err := raw.Write([]byte{b}); err != nil {
-				return
+	{"a byte now and then", true, tcp.ReasonTimeout, true, func(t *testing.T, _ *gate) func(net.Conn) {
+		all := clientHello(t)
+		return func(raw net.Conn) {
+			drip := time.NewTicker(20 * time.Millisecond)
+			defer drip.Stop()
+			for _, b := range all {
+				if _, err := raw.Write([]byte{b}); err != nil {
+					return
+				}
+				<-drip.C
 			}
-			<-drip.C
 		}
 	}},
 	{"no HELLO", false, tcp.ReasonTimeout, true, over(listedClient)},
@@ -219,9 +231,12 @@ var knocks = []knock{
 	{"HELLO that is too long", false, tcp.ReasonHello, false, over(listedClient, func(*gate) []byte { return wire.AppendFrame(nil, wire.KindHello, make([]byte, 1000)) })},
 	{"rubbish for a HELLO", false, tcp.ReasonHello, false, over(listedClient, func(*gate) []byte { return wire.AppendFrame(nil, wire.KindHello, make([]byte, 9)) })},
 	{"another frame first", false, tcp.ReasonHello, false, over(listedClient, func(*gate) []byte { return wire.AppendFrame(nil, wire.KindRequest, make([]byte, 60)) })},
-	{"rubbish below TLS", false, tcp.ReasonHello, false, func(t *testing.T, g *gate, raw net.Conn) {
-		if tls.Client(raw, listedClient(t, g)).Handshake() == nil {
-			raw.Write(append([]byte{23, 3, 3, 0, 64}, make([]byte, 64)...))
+	{"rubbish below TLS", false, tcp.ReasonHello, false, func(t *testing.T, g *gate) func(net.Conn) {
+		tc := listedClient(t, g)
+		return func(raw net.Conn) {
+			if tls.Client(raw, tc).Handshake() == nil {
+				raw.Write(append([]byte{23, 3, 3, 0, 64}, make([]byte, 64)...))
+			}
 		}
 	}},
 	{"HELLO twice", false, tcp.ReasonProtocol, false, over(listedClient, hello(same), hello(same))},
@@ -236,7 +251,7 @@ func TestHandshakes(t *testing.T) {
 	for _, k := range knocks {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			limits := tcp.Limits{HandshakeTime: 10 * time.Second}
+			limits := tcp.Limits{HandshakeTime: patience / 2}
 			if k.slow {
 				limits.HandshakeTime = 300 * time.Millisecond
 			}
@@ -245,8 +260,9 @@ func TestHandshakes(t *testing.T) {
 			if k.peers {
 				address = g.peerAddr[0]
 			}
+			do := k.do(t, g)
 			raw := dialRaw(t, address)
-			k.do(t, g, raw)
+			do(raw)
 			ended(t, raw)
 			g.untilRefused(t, k.reason, 1)
 			for reason, n := range g.transports[0].Stats().Refused {

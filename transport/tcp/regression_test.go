@@ -60,7 +60,7 @@ func (g *gatekeeper) Accept() (net.Conn, error) {
 func TestFailedHandshakesAreRetried(t *testing.T) {
 	gates := []*gatekeeper{}
 	c := newCluster(t, 2, false, func(o *tcp.Options) {
-		o.Limits.HandshakeTime = 300 * time.Millisecond
+		o.Limits.HandshakeTime = 2 * time.Second // the silent case waits for its end, no other must
 		o.PeerListener = &brokenListener{o.PeerListener, 3}
 		peer := 1 - o.Self
 		g := &gatekeeper{Listener: listen(t)}

@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/transport"
@@ -31,7 +32,7 @@ func clientLinks(t *testing.T, s *suite) {
 			t.Fatal(err)
 		}
 		for k := range uint64(each) {
-			f, err := c.ReadFrame()
+			f, err := Next(t, c)
 			if err != nil || number(f) != k+1001 {
 				t.Fatalf("client %d: echo %d is %d, %v", i, k, number(f), err)
 			}
@@ -61,11 +62,23 @@ func clientLinks(t *testing.T, s *suite) {
 			t.Error("a link that is down took a buffer")
 		}
 	}
-	if _, err := open[1].ReadFrame(); err == nil {
+	if _, err := Next(t, open[1]); err == nil {
 		t.Error("the client reads from a link that the replica closed")
 	}
 	open[1].Close()
 	open[2].Close()
+}
+
+// Next is the next frame of a link, or the error with which it ended. If the link lives and no frame
+// comes, the test fails.
+func Next(t *testing.T, c Client) (transport.Frame, error) {
+	t.Helper()
+	late := time.AfterFunc(patience, func() { c.Close() }) // wakes the reader
+	f, err := c.ReadFrame()
+	if !late.Stop() {
+		t.Fatal("waited in vain: a frame, or the end of the link")
+	}
+	return f, err
 }
 
 func (r *Recorder) down() int {
