@@ -149,30 +149,33 @@ var callPool = sync.Pool{New: func() any { return &call{done: make(chan Result, 
 func (c *Client) Invoke(ctx context.Context, op []byte) ([]byte, error) {
 	k := callPool.Get().(*call)
 	k.ctx, k.op, k.deadline, k.release = ctx, op, c.deadline(ctx), nil
-	r := c.invoke(ctx, k)
-	k.ctx, k.op = nil, nil
-	callPool.Put(k)
+	r, free := c.invoke(ctx, k)
+	if free {
+		k.ctx, k.op = nil, nil
+		callPool.Put(k)
+	}
 	return r.Value, r.Err
 }
 
-// invoke hands k to the loop and waits. When it returns nobody else uses k.
-func (c *Client) invoke(ctx context.Context, k *call) Result {
+// invoke hands k to the loop and waits. It reports whether k is free for another call: the loop may still
+// look at one that it was told to cancel after it answered it.
+func (c *Client) invoke(ctx context.Context, k *call) (r Result, free bool) {
 	if err := c.post(ctx, k); err != nil {
-		return Result{Err: err}
+		return Result{Err: err}, true
 	}
 	select {
 	case r := <-k.done:
-		return r
+		return r, true
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-k.done:
-		return r
+		return r, true
 	case c.cancels <- k:
 	case <-c.ended:
 	}
 	// The loop answers a cancelled call at once, and all calls before it ends.
-	return <-k.done
+	return <-k.done, false
 }
 
 // InvokeAsync is Invoke without the wait: the channel receives the one result. It blocks only

@@ -319,3 +319,22 @@ func BenchmarkInvoke(b *testing.B) {
 		}
 	})
 }
+
+// TestCancelledCallsAreNotUsedAgain: a call that the loop was told to cancel must not become another one
+// while the loop looks at it. The race detector sees it; else the other one was cancelled.
+func TestCancelledCallsAreNotUsedAgain(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	clients := []*client.Client{open(t, c, client.Options{}), open(t, c, client.Options{})}
+	c.silence(true)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Microsecond)
+				_, _ = clients[i%2].Invoke(ctx, []byte("x")) // nobody answers
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+}

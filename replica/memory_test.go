@@ -43,6 +43,7 @@ func TestMemoryTable(t *testing.T) {
 		"receive, replicas":      (n - 1) * peerBytesMax,
 		"replies":                int64(m.Sessions) * int64(m.SessionReplyBytes()),
 		"replies in checkpoints": 6 * int64(m.Sessions) * int64(m.SessionReplyBytes()),
+		"state transfer":         int64(m.Sessions)*int64(m.SessionReplyBytes()) + 16*bft.StateItemBytesMax,
 		"verified requests":      bft.VerifiedRequestsMax * 32,
 		"outputs":                (n - 1) * bft.ServeBurstBytes,
 		"remembered clients":     (barredMax + repeatersMax) * 32,
