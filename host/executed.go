@@ -18,7 +18,7 @@ import (
 type executedFilter struct {
 	limit    int
 	sessions map[sessionKey]*executedSession
-	use      executedSession // head of the ring of use: next is the one used last
+	ring     executedSession // head of the ring of use: next is the one used last
 }
 
 // opensKept is how many OPENs of a client are remembered.
@@ -31,7 +31,7 @@ type executedSession struct {
 	low        uint64
 	bits       [bft.SessionOpsMax / 64]uint64
 	opens      []uint64 // oldest first
-	stamp      uint64   // pool.served at its last use
+	used       mark     // of the pool at its last use
 	prev, next *executedSession
 }
 
@@ -64,10 +64,13 @@ func (f *executedFilter) covers(k wire.RequestKey, last uint64) bool {
 	return true
 }
 
-// mark notes that r was decided, and reports whether any of it was not known to be.
-func (f *executedFilter) mark(r *wire.Request, stamp uint64) (fresh bool) {
-	s := f.touch(queueOf(r.Key()))
-	s.stamp = stamp
+// mark notes that r was decided, and reports whether any of it was not known to be. That is so if
+// its session was not known; else it is not a use of it.
+func (f *executedFilter) mark(r *wire.Request) (fresh bool) {
+	s := f.sessions[queueOf(r.Key())]
+	if s == nil {
+		s = f.touch(queueOf(r.Key()))
+	}
 	if r.IsOpen() {
 		if s.opened(r.First) {
 			return false
@@ -85,17 +88,20 @@ func (f *executedFilter) mark(r *wire.Request, stamp uint64) (fresh bool) {
 	return fresh
 }
 
+// use notes that a session had its turn. The ring of use is in the order of these marks.
+func (f *executedFilter) use(k sessionKey, at mark) { f.touch(k).used = at }
+
 // touch returns the entry of a session, as the one used last.
 func (f *executedFilter) touch(k sessionKey) *executedSession {
-	if f.use.next == nil {
-		f.use.next, f.use.prev = &f.use, &f.use
+	if f.ring.next == nil {
+		f.ring.next, f.ring.prev = &f.ring, &f.ring
 	}
 	s := f.sessions[k]
 	switch {
 	case s != nil:
 		s.unlink()
 	case len(f.sessions) >= f.limit:
-		s = f.use.prev
+		s = f.ring.prev
 		s.unlink()
 		delete(f.sessions, s.key)
 		*s = executedSession{key: k}
@@ -104,14 +110,14 @@ func (f *executedFilter) touch(k sessionKey) *executedSession {
 		s = &executedSession{key: k}
 		f.sessions[k] = s
 	}
-	s.prev, s.next = &f.use, f.use.next
+	s.prev, s.next = &f.ring, f.ring.next
 	s.prev.next, s.next.prev = s, s
 	return s
 }
 
-// sessionsSince counts the sessions that were used after a stamp, as far as they are remembered.
-func (f *executedFilter) sessionsSince(stamp uint64) (n int) {
-	for s := f.use.next; s != nil && s != &f.use && s.stamp > stamp; s = s.next {
+// sessionsSince counts the sessions that were used after a mark, as far as they are remembered.
+func (f *executedFilter) sessionsSince(m mark) (n int) {
+	for s := f.ring.next; s != nil && s != &f.ring && s.used.served > m.served; s = s.next {
 		n++
 	}
 	return n

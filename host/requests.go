@@ -56,8 +56,11 @@ func (n *Node) offer(r *wire.Request, f entryFlags) *pending {
 // requests become pending here: a primary that proposes and then stalls is suspected like one
 // that never proposed.
 func (n *Node) peerMessage(in PeerMessage, out *Output) {
-	n.step(protocol.Received{Verified: in.Verified}, out)
 	carrier, ok := in.Verified.Message().(protocol.BodyCarrier)
+	if ok {
+		n.proposals.note(carrier.Slot(), in.Verified.From(), n.view()) // the step may decide the slot
+	}
+	n.step(protocol.Received{Verified: in.Verified}, out)
 	if !ok {
 		return
 	}
