@@ -111,3 +111,41 @@ func TestOldOpensAreNoCover(t *testing.T) {
 	}
 	c.run("the next primary serves", c.answered(1<<41, 3))
 }
+
+// TestSessionOfEarlyRequestsIsServed: a client has requests ordered in the name of a session that does not exist yet, opens
+// it, and repeats them to replicas of which one has a younger filter than the others. They are executed,
+// and no correct primary is suspected.
+func TestSessionOfEarlyRequestsIsServed(t *testing.T) {
+	c := opened(t)
+	early := bft.ClientID{7}
+	session := uint64(c.committed()) + 4
+	for i := range uint64(3) {
+		c.clientOf(early, wire.KindRequest, session, i, 0)
+		c.pass(50 * bft.Millisecond)
+	}
+	for i := uint64(0); uint64(c.committed())+1 < session; i++ {
+		c.client(wire.KindRequest, 1, i, 0)
+		c.run("filler", c.answered(i, 4))
+	}
+	if uint64(c.committed())+1 != session {
+		t.Fatalf("slot %d was to be next, %d is decided", session, c.committed())
+	}
+	c.clientOf(early, wire.KindRequest, 0, 1<<42, 0)
+	c.run("open", c.answered(1<<42, 4))
+	c.boxes[3].dead = true // for more than a window
+	for i := uint64(20); i < 60; i++ {
+		c.client(wire.KindRequest, 1, i, 0)
+		c.run("others", c.answered(i, 3))
+	}
+	late := c.boxes[3]
+	late.dead = false
+	c.run("back", func() bool { return late.node.Status().Protocol.Committed == c.committed() })
+	before := c.boxes[1].executor.Counts().Executed
+	c.clientOf(early, wire.KindRequest, session, 0, 3)
+	c.pass(3 * bft.Second)
+	c.clientOf(early, wire.KindRetry, session, 1, 0, 1, 2, 3)
+	c.pass(3 * bft.Second)
+	if got := c.boxes[1].executor.Counts().Executed - before; got != 2 || c.view() != 0 {
+		t.Fatalf("%d of 2 operations are executed, in view %d", got, c.view())
+	}
+}

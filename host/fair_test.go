@@ -23,7 +23,7 @@ func (w *waitWorld) slots(batch func(n uint64) (served, repeats []wire.Request))
 		for i := range served {
 			w.p.add(w.now, &served[i], entryFlags{told: true, toldAt: w.now})
 		}
-		w.p.commit(w.now, decided{offered: true, reqs: append(served, repeats...)})
+		w.p.commit(w.now, decided{slot: bft.SeqNum(n), offered: true, reqs: append(served, repeats...)})
 	})
 	if cause == protocol.CauseSilence {
 		w.t.Fatal("suspected of silence")
@@ -203,4 +203,41 @@ func TestProposalsFitTheWindow(t *testing.T) {
 	if p.had(12, 4) || p.had(12, 3) || !p.had(13, 4) {
 		t.Error("the notes of an older view are not gone")
 	}
+}
+
+// TestEarlyRequestsAreReopened: requests that were decided before the slot after which their session is named are taken again when
+// the execute stage says that it does not know them, if it was past their slots when it looked.
+func TestEarlyRequestsAreReopened(t *testing.T) {
+	request := func(first, done uint64) *wire.Request {
+		r := testRequest(0, 9, first, 1, 8)
+		r.Done = done
+		return &r
+	}
+	p := newPool(testMembership(16))
+	p.commit(0, decided{slot: 4, reqs: []wire.Request{*request(2, 2), *request(3, 2)}})
+	p.commit(0, decided{slot: 5, reqs: []wire.Request{*request(4, 2)}})
+	p.commit(0, decided{slot: 6, reqs: []wire.Request{*request(4, 2)}}) // a repeat delays nothing
+	expect := func(want added, r *wire.Request, f entryFlags, what string) {
+		t.Helper()
+		if got := p.add(1, r, f); got != want {
+			t.Fatalf("%s: %d, want %d", what, got, want)
+		}
+	}
+	expect(addedExecuted, request(3, 2), entryFlags{told: true}, "a copy in a proposal")
+	expect(addedExecuted, request(3, 2), entryFlags{confirmed: true, executed: 4}, "looked up before slot 5")
+	expect(addedNew, request(3, 2), entryFlags{confirmed: true, executed: 5}, "looked up after slot 5")
+	expect(addedExecuted, request(4, 2), entryFlags{}, "another one")
+	p.sweep(queueOf(request(3, 2).Key()), 1)
+	if p.byKey[request(3, 2).Key()] == nil {
+		t.Fatal("it was swept away as executed")
+	}
+	expect(addedNew, request(0, 0), entryFlags{confirmed: true, executed: 5}, "one that was said to be done")
+	expect(addedNew, request(1, 0), entryFlags{}, "what was said to be done with it")
+	if err := p.checkLinks(); err != nil {
+		t.Fatal(err)
+	}
+	open := testRequest(0, 0, 77, 1, 0)
+	p.commit(0, decided{slot: 8, reqs: []wire.Request{open}})
+	expect(addedExecuted, &open, entryFlags{confirmed: true, executed: 7}, "an OPEN that was looked up before its slot")
+	expect(addedNew, &open, entryFlags{confirmed: true, executed: 8}, "an OPEN that is not known after its slot")
 }

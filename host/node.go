@@ -246,7 +246,7 @@ func (n *Node) committed(c protocol.Committed) {
 	// and the execute stage treats it the same everywhere.
 	_, reqs, err := wire.DecodeBody(c.Body)
 	if err == nil {
-		n.pool.commit(n.now, decided{n.proposals.had(c.Seq, c.View), reqs})
+		n.pool.commit(n.now, decided{c.Seq, n.proposals.had(c.Seq, c.View), reqs})
 	}
 }
 

@@ -66,6 +66,8 @@ type entryFlags struct {
 	told      bool // the primary of the current view knows it,
 	spread    bool // and all replicas were told
 
+	executed bft.SeqNum // where the execute stage was when it confirmed
+
 	toldAt      bft.Duration
 	tells       uint8        // how often toldAt was set in this view
 	relayedAt   bft.Duration // when it last went to another replica
@@ -138,11 +140,8 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 		p.learn(now, e, f)
 		return addedKnown
 	}
-	if p.executed.has(r) {
-		if !f.confirmed || !r.IsOpen() || mutant.On("pool-closed-session-stays-open") {
-			return addedExecuted
-		}
-		p.executed.reopen(r)
+	if p.executed.has(r) && !(f.confirmed && p.executed.reopen(r, f.executed)) {
+		return addedExecuted
 	}
 	if !p.fits(key, len(r.Raw)) {
 		return addedFull
@@ -184,6 +183,7 @@ func (p *pool) fits(key wire.RequestKey, size int) bool {
 
 // decided is a batch that was decided.
 type decided struct {
+	slot    bft.SeqNum
 	offered bool // the primary proposed for its slot here, so that its requests were offered to the pool
 	reqs    []wire.Request
 }
@@ -199,7 +199,7 @@ func (p *pool) commit(now bft.Duration, b decided) (progress bool) {
 	for i := range b.reqs {
 		r := &b.reqs[i]
 		k, e := queueOf(r.Key()), p.byKey[r.Key()]
-		fresh := p.executed.mark(r)
+		fresh := p.executed.mark(r, b.slot)
 		switch {
 		case e != nil:
 			p.leave(e, slots)

@@ -356,7 +356,7 @@ func TestExecutedFilter(t *testing.T) {
 			first := done + uint64(rapid.IntRange(0, 400).Draw(t, "ahead"))
 			r := testRequest(0, 1, first, rapid.IntRange(1, 4).Draw(t, "ops"), 1)
 			r.Done = done
-			f.mark(&r)
+			f.mark(&r, 0)
 			for i := first; i <= lastNumber(&r); i++ {
 				set[i] = set[i] || i < done+bft.SessionOpsMax
 			}

@@ -24,7 +24,7 @@ func (n *Node) clientRequest(in ClientRequest, out *Output) {
 // its client asked for it here, and again when its client repeats it: a frame that was told may
 // have been lost with a link. What a peer relayed is not told on at once: the peer did that.
 func (n *Node) unexecuted(in Unexecuted, out *Output) {
-	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true})
+	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true, executed: in.Executed})
 	if e == nil || in.Relay || e.told && !n.pool.mayTellAgain(n.now, e) {
 		return
 	}

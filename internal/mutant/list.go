@@ -29,6 +29,8 @@ var List = []Mutant{
 	{"pool-repeat-is-a-turn", "a repeat of what was executed is no turn of its session", "host"},
 	{"pool-padding-is-work", "repeats make no batch larger", "host"},
 	{"pool-slots-not-bounded", "being overtaken is bounded in slots, too", "host"},
+	{"pool-early-request-stays-executed", "a request that was decided before its session was opened is ordered again", "host"},
+	{"pool-reopened-unexecuted", "what the execute stage had not come to is not ordered again by its word", "host"},
 	{"config-window-of-many-not-checked", "a VIEW-CHANGE has room for what f faulty primaries can make it claim", "config"},
 	{"pool-primary-not-reminded", "the primary is told again of what it may have dropped", "host"},
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
