@@ -12,13 +12,13 @@ import (
 // copies of a request are not proposed again. It only saves work: exactly once is decided by
 // the client table of package exec. It must not be wrong the other way, or a request would be
 // refused for ever: it takes an operation for executed only if it was decided, or if the client
-// itself signed that it has the answer.
+// itself signed that it has the answer, and the word of the execute stage outweighs it (reopen).
 //
 // Sessions that were not used for longest are forgotten first.
 type executedFilter struct {
 	limit    int
 	sessions map[sessionKey]*executedSession
-	use      executedSession // head of the ring of use: next is the one used last
+	ring     executedSession // head of the ring of use: next is the one used last
 }
 
 // opensKept is how many OPENs of a client are remembered.
@@ -30,9 +30,15 @@ type executedSession struct {
 	key        sessionKey
 	low        uint64
 	bits       [bft.SessionOpsMax / 64]uint64
-	opens      []uint64 // oldest first
-	stamp      uint64   // pool.served at its last use
+	opens      []openNonce // oldest first
+	slot       bft.SeqNum  // the last in which any of it was news
+	used       mark        // of the pool at its last use
 	prev, next *executedSession
+}
+
+type openNonce struct {
+	nonce uint64
+	slot  bft.SeqNum // in which it was decided
 }
 
 func newExecutedFilter(limit int) executedFilter {
@@ -54,7 +60,7 @@ func (f *executedFilter) covers(k wire.RequestKey, last uint64) bool {
 		return false
 	}
 	if k.Session == 0 {
-		return s.opened(k.First)
+		return s.open(k.First) >= 0
 	}
 	for i := k.First; i <= last; i++ {
 		if !s.has(i) {
@@ -64,38 +70,47 @@ func (f *executedFilter) covers(k wire.RequestKey, last uint64) bool {
 	return true
 }
 
-// mark notes that r was decided, and reports whether any of it was not known to be.
-func (f *executedFilter) mark(r *wire.Request, stamp uint64) (fresh bool) {
-	s := f.touch(queueOf(r.Key()))
-	s.stamp = stamp
+// mark notes that r was decided in a slot, and reports whether any of it was not known to be. That is so if
+// its session was not known; else it is not a use of it.
+func (f *executedFilter) mark(r *wire.Request, slot bft.SeqNum) (fresh bool) {
+	s := f.sessions[queueOf(r.Key())]
+	if s == nil {
+		s = f.touch(queueOf(r.Key()))
+	}
 	if r.IsOpen() {
-		if s.opened(r.First) {
+		if s.open(r.First) >= 0 {
 			return false
 		}
 		if len(s.opens) == opensKept {
 			s.opens = slices.Delete(s.opens, 0, 1)
 		}
-		s.opens = append(s.opens, r.First)
+		s.opens = append(s.opens, openNonce{r.First, slot})
 		return true
 	}
 	s.rise(r.Done)
 	for i := r.First; i <= lastNumber(r); i++ {
 		fresh = s.set(i) || fresh
 	}
+	if fresh {
+		s.slot = slot
+	}
 	return fresh
 }
 
+// use notes that a session had its turn. The ring of use is in the order of these marks.
+func (f *executedFilter) use(k sessionKey, at mark) { f.touch(k).used = at }
+
 // touch returns the entry of a session, as the one used last.
 func (f *executedFilter) touch(k sessionKey) *executedSession {
-	if f.use.next == nil {
-		f.use.next, f.use.prev = &f.use, &f.use
+	if f.ring.next == nil {
+		f.ring.next, f.ring.prev = &f.ring, &f.ring
 	}
 	s := f.sessions[k]
 	switch {
 	case s != nil:
 		s.unlink()
 	case len(f.sessions) >= f.limit:
-		s = f.use.prev
+		s = f.ring.prev
 		s.unlink()
 		delete(f.sessions, s.key)
 		*s = executedSession{key: k}
@@ -104,14 +119,14 @@ func (f *executedFilter) touch(k sessionKey) *executedSession {
 		s = &executedSession{key: k}
 		f.sessions[k] = s
 	}
-	s.prev, s.next = &f.use, f.use.next
+	s.prev, s.next = &f.ring, f.ring.next
 	s.prev.next, s.next.prev = s, s
 	return s
 }
 
-// sessionsSince counts the sessions that were used after a stamp, as far as they are remembered.
-func (f *executedFilter) sessionsSince(stamp uint64) (n int) {
-	for s := f.use.next; s != nil && s != &f.use && s.stamp > stamp; s = s.next {
+// sessionsSince counts the sessions that were used after a mark, as far as they are remembered.
+func (f *executedFilter) sessionsSince(m mark) (n int) {
+	for s := f.ring.next; s != nil && s != &f.ring && s.used.served > m.served; s = s.next {
 		n++
 	}
 	return n
@@ -122,14 +137,38 @@ func (s *executedSession) unlink() {
 	s.prev, s.next = nil, nil
 }
 
-func (s *executedSession) opened(nonce uint64) bool { return slices.Contains(s.opens, nonce) }
+// open is the place of an OPEN, or -1.
+func (s *executedSession) open(nonce uint64) int {
+	return slices.IndexFunc(s.opens, func(o openNonce) bool { return o.nonce == nonce })
+}
 
-// reopen forgets an OPEN that was executed and that the execute stage does not know all the same: its
-// session was closed since, and it opens another. If the execute stage said so before it came to
-// that slot, what is proposed once more is answered there as a repeat.
-func (f *executedFilter) reopen(r *wire.Request) {
+// reopen forgets a request that was decided and that the execute stage does not know all the same, if it
+// had executed everything by then in which the request may have been. An OPEN had its session closed since,
+// and opens another. Any other request was answered as one of a closed session: its session is
+// numbered after a slot that came later. Whoever has a younger filter takes the request, and a
+// replica that refused it would leave him alone. What is reopened is at worst ordered once more, and
+// answered as a repeat.
+func (f *executedFilter) reopen(r *wire.Request, executed bft.SeqNum) bool {
+	early := mutant.On("pool-reopened-unexecuted")
 	s := f.sessions[queueOf(r.Key())]
-	s.opens = slices.DeleteFunc(s.opens, func(nonce uint64) bool { return nonce == r.First })
+	if r.IsOpen() {
+		i := s.open(r.First)
+		if executed < s.opens[i].slot && !early || mutant.On("pool-closed-session-stays-open") {
+			return false
+		}
+		s.opens = slices.Delete(s.opens, i, i+1)
+		return true
+	}
+	if executed < s.slot && !early || mutant.On("pool-early-request-stays-executed") {
+		return false
+	}
+	if r.First < s.low { // what was said to be done was not: all of it is forgotten
+		s.low, s.bits = r.Done, [len(s.bits)]uint64{}
+	}
+	for i := r.First; i <= lastNumber(r); i++ {
+		s.clear(i)
+	}
+	return true
 }
 
 // rise moves the window up to a number below which the client has every answer.
@@ -141,11 +180,13 @@ func (s *executedSession) rise(low uint64) {
 		s.bits = [len(s.bits)]uint64{}
 	} else {
 		for i := s.low; i < low; i++ {
-			s.bits[i/64%uint64(len(s.bits))] &^= 1 << (i % 64)
+			s.clear(i)
 		}
 	}
 	s.low = low
 }
+
+func (s *executedSession) clear(i uint64) { s.bits[i/64%uint64(len(s.bits))] &^= 1 << (i % 64) }
 
 func (s *executedSession) has(i uint64) bool {
 	if i < s.low {

@@ -76,8 +76,9 @@ type ClientRequest struct {
 
 // Unexecuted brings back a request of Output.Lookup that the execute stage has not executed.
 type Unexecuted struct {
-	Request wire.Request
-	Relay   bool // came from a peer: it is pooled but not relayed again
+	Request  wire.Request
+	Relay    bool       // came from a peer: it is pooled but not relayed again
+	Executed bft.SeqNum // the slot that the execute stage had executed last when it looked
 }
 
 // Known says that the execute stage knows a request of a Lookup with Doubt: it was executed or

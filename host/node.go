@@ -37,6 +37,7 @@ type Node struct {
 	propose      *protocol.Propose // outstanding
 	proposeView  bft.View          // of the newest Propose
 	proposedTime bft.Time
+	proposals    proposals
 	raws         [][]byte
 	arena        []byte
 
@@ -66,8 +67,8 @@ func New(o Options, out *Output) *Node {
 	n := &Node{
 		self: o.Protocol.Self, membership: m, quorums: m.Quorums(), now: o.Now,
 		pool: newPool(m), peers: make([]peer, m.N()), proposedTime: max(o.Wall, 0),
-		duties:   duties{committed: o.Boot.Executed, self: o.Protocol.Self, all: m.Quorums().All()},
-		fetches:  newFetches(),
+		duties:  duties{committed: o.Boot.Executed, self: o.Protocol.Self, all: m.Quorums().All()},
+		fetches: newFetches(), proposals: newProposals(m),
 		transfer: newTransfer(o, m),
 	}
 	for i := range n.peers {
@@ -245,7 +246,7 @@ func (n *Node) committed(c protocol.Committed) {
 	// and the execute stage treats it the same everywhere.
 	_, reqs, err := wire.DecodeBody(c.Body)
 	if err == nil {
-		n.pool.commit(n.now, reqs)
+		n.pool.commit(n.now, decided{c.Seq, n.proposals.had(c.Seq, c.View), reqs})
 	}
 }
 

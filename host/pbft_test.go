@@ -92,7 +92,7 @@ func (c *cluster) meet(b *box) {
 		for _, l := range o.Lookup {
 			switch known := b.executor.Lookup(&l.Request, !l.Relay, &b.done); {
 			case !known:
-				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay}, &b.out)
+				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: b.executor.Executed()}, &b.out)
 			case l.Doubt:
 				b.node.Handle(c.at(), host.Known{Key: l.Request.Key()}, &b.out)
 			}

@@ -26,9 +26,9 @@ type pool struct {
 	clients map[bft.ClientID]int // queues of each client that has any
 	oldest  *pending
 	newest  *pending
-	bytes   int    // of all
-	own     int    // bytes of the oldest of each session, which do not count towards the bound
-	served  uint64 // requests that left by execution, ever
+	bytes   int // of all
+	own     int // bytes of the oldest of each session, which do not count towards the bound
+	mark        // what was served, ever
 
 	turn       *queue // whose turn it is to be proposed; nil when all is proposed
 	unproposed int
@@ -51,6 +51,12 @@ type pending struct {
 	older, newer *pending // in the order of arrival
 }
 
+// mark is a moment in the work of the primary.
+type mark struct {
+	served uint64 // requests that were served up to then
+	slots  uint64 // decided batches in which any was
+}
+
 // entryFlags are what the pool knows of a request beyond its bytes.
 type entryFlags struct {
 	proposed  bool // in a batch of the current view, by this replica
@@ -59,6 +65,8 @@ type entryFlags struct {
 	looked    bool // the execute stage was asked
 	told      bool // the primary of the current view knows it,
 	spread    bool // and all replicas were told
+
+	executed bft.SeqNum // where the execute stage was when it confirmed
 
 	toldAt      bft.Duration
 	tells       uint8        // how often toldAt was set in this view
@@ -132,11 +140,8 @@ func (p *pool) add(now bft.Duration, r *wire.Request, f entryFlags) added {
 		p.learn(now, e, f)
 		return addedKnown
 	}
-	if p.executed.has(r) {
-		if !f.confirmed || !r.IsOpen() || mutant.On("pool-closed-session-stays-open") {
-			return addedExecuted
-		}
-		p.executed.reopen(r)
+	if p.executed.has(r) && !(f.confirmed && p.executed.reopen(r, f.executed)) {
+		return addedExecuted
 	}
 	if !p.fits(key, len(r.Raw)) {
 		return addedFull
@@ -176,45 +181,65 @@ func (p *pool) fits(key wire.RequestKey, size int) bool {
 		p.bytes-p.own+size <= bft.PoolBytesMax
 }
 
+// decided is a batch that was decided.
+type decided struct {
+	slot    bft.SeqNum
+	offered bool // the primary proposed for its slot here, so that its requests were offered to the pool
+	reqs    []wire.Request
+}
+
 // commit takes the requests of a decided batch out of the pool and marks them executed. It
-// reports whether any of them was new: a batch of repeats is no progress. What had no room here when
-// it was proposed was served like the rest: a primary that serves only such would starve all others.
-func (p *pool) commit(now bft.Duration, reqs []wire.Request) (progress bool) {
-	for i := range reqs {
-		r := &reqs[i]
-		e := p.byKey[r.Key()]
-		if e != nil {
-			p.leave(e)
+// reports whether any of them was new: a batch of repeats is no progress.
+//
+// In a slot that the primary proposed here, whatever is progress is service as well, also what the
+// pool had refused or dropped by then: a primary that orders only such would starve all others.
+// A repeat is neither: it ends no wait, and no batch is larger by it.
+func (p *pool) commit(now bft.Duration, b decided) (progress bool) {
+	slots, size := p.slots+1, 0
+	for i := range b.reqs {
+		r := &b.reqs[i]
+		k, e := queueOf(r.Key()), p.byKey[r.Key()]
+		fresh := p.executed.mark(r, b.slot)
+		switch {
+		case e != nil:
+			p.leave(e, slots)
+		case fresh && b.offered && !mutant.On("pool-refused-is-not-served"):
+			p.serve(slots)
 		}
-		fresh := p.executed.mark(r, p.served)
-		if e == nil && fresh && !p.fits(r.Key(), len(r.Raw)) && !mutant.On("pool-refused-is-not-served") {
-			p.served++
+		moved := p.sweep(k, slots) || e != nil || fresh
+		if moved || mutant.On("pool-padding-is-work") {
+			size++
+		}
+		if moved || mutant.On("pool-repeat-is-a-turn") {
+			p.executed.use(k, p.mark)
+		}
+		if q := p.queues[k]; q != nil && (moved || mutant.On("pool-repeat-is-service")) {
+			q.mark = p.mark
 		}
 		progress = fresh || progress
-		k := queueOf(r.Key())
-		p.sweep(k)
-		if q := p.queues[k]; q != nil {
-			q.served = p.served
-		}
 	}
-	p.waiting.committed(now, len(reqs), progress)
+	p.waiting.committed(now, size, progress)
 	return progress
 }
 
 // sweep removes from the front of a queue what is executed under other names: operations that
 // the client also sent in another bundle. No correct primary proposes them again, so that they
 // must not wait here.
-func (p *pool) sweep(k sessionKey) {
-	for q := p.queues[k]; q != nil && q.head != nil && p.executed.covers(q.head.key, q.head.last); {
-		p.leave(q.head)
+func (p *pool) sweep(k sessionKey, slots uint64) (swept bool) {
+	for q := p.queues[k]; q != nil && q.head != nil && p.executed.covers(q.head.key, q.head.last); swept = true {
+		p.leave(q.head, slots)
 	}
+	return swept
 }
 
 // leave removes a request that was executed.
-func (p *pool) leave(e *pending) {
-	p.served++
+func (p *pool) leave(e *pending, slots uint64) {
+	p.serve(slots)
 	p.remove(e)
 }
+
+// serve counts a request that was executed, in the batch that is the given one with any.
+func (p *pool) serve(slots uint64) { p.mark = mark{p.served + 1, slots} }
 
 // drain empties the pool and returns what it held, in order of arrival: after a jump to a later
 // state nobody here knows which of it was executed.

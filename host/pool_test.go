@@ -165,7 +165,7 @@ func TestPoolLosesNothing(t *testing.T) {
 					e = e.newer
 				}
 				r, _ := e.request()
-				p.commit(now, []wire.Request{r})
+				p.commit(now, decided{reqs: []wire.Request{r}})
 				for k, h := range held {
 					if p.executed.has(&h) && p.byKey[k] == nil {
 						delete(held, k)
@@ -325,10 +325,10 @@ func TestPoolRefusesExecuted(t *testing.T) {
 	p.add(0, &bundle, entryFlags{})
 	for i := uint64(5); i < 8; i++ {
 		r := testRequest(0, 1, i, 1, 8)
-		if !p.commit(0, []wire.Request{r}) {
+		if !p.commit(0, decided{reqs: []wire.Request{r}}) {
 			t.Fatalf("operation %d was new", i)
 		}
-		if p.commit(0, []wire.Request{r}) {
+		if p.commit(0, decided{reqs: []wire.Request{r}}) {
 			t.Fatalf("operation %d was decided before", i)
 		}
 	}
@@ -339,7 +339,7 @@ func TestPoolRefusesExecuted(t *testing.T) {
 		t.Fatalf("a late copy: %d", a)
 	}
 	open := testRequest(0, 0, 77, 1, 0)
-	p.commit(0, []wire.Request{open})
+	p.commit(0, decided{reqs: []wire.Request{open}})
 	if a := p.add(0, &open, entryFlags{}); a != addedExecuted {
 		t.Fatalf("a late copy of an OPEN: %d", a)
 	}
@@ -381,7 +381,7 @@ func TestOpenOfAClosedSession(t *testing.T) {
 		r.Raw = r.Append(nil)
 		opens = append(opens, r)
 	}
-	p.commit(0, opens)
+	p.commit(0, decided{reqs: opens})
 	newest, oldest := &opens[opensKept], &opens[0]
 	if got := p.add(1, newest, entryFlags{told: true}); got != addedExecuted {
 		t.Fatalf("a copy of an OPEN in a proposal: %d", got)
@@ -389,7 +389,7 @@ func TestOpenOfAClosedSession(t *testing.T) {
 	if got := p.add(1, newest, entryFlags{confirmed: true}); got != addedNew {
 		t.Fatalf("an OPEN that is not executed any more: %d", got)
 	}
-	p.sweep(queueOf(newest.Key()))
+	p.sweep(queueOf(newest.Key()), 1)
 	if p.byKey[newest.Key()] == nil {
 		t.Fatal("it was swept away as executed")
 	}

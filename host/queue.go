@@ -7,7 +7,7 @@ type queue struct {
 	head, tail *pending
 	first      *pending // the first that was not proposed
 	len        int
-	served     uint64 // pool.served when its waiting for the next turn began
+	mark       // of the pool when its waiting for the next turn began
 
 	before, after *queue // the ring; nil outside it
 }
@@ -17,7 +17,7 @@ func (p *pool) insert(e *pending) {
 	k := queueOf(e.key)
 	q := p.queues[k]
 	if q == nil {
-		q = &queue{key: k, served: p.served}
+		q = &queue{key: k, mark: p.mark}
 		p.queues[k] = q
 		p.clients[k.client]++
 	}

@@ -24,7 +24,7 @@ func (n *Node) clientRequest(in ClientRequest, out *Output) {
 // its client asked for it here, and again when its client repeats it: a frame that was told may
 // have been lost with a link. What a peer relayed is not told on at once: the peer did that.
 func (n *Node) unexecuted(in Unexecuted, out *Output) {
-	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true})
+	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true, executed: in.Executed})
 	if e == nil || in.Relay || e.told && !n.pool.mayTellAgain(n.now, e) {
 		return
 	}
@@ -56,8 +56,11 @@ func (n *Node) offer(r *wire.Request, f entryFlags) *pending {
 // requests become pending here: a primary that proposes and then stalls is suspected like one
 // that never proposed.
 func (n *Node) peerMessage(in PeerMessage, out *Output) {
-	n.step(protocol.Received{Verified: in.Verified}, out)
 	carrier, ok := in.Verified.Message().(protocol.BodyCarrier)
+	if ok {
+		n.proposals.note(carrier.Slot(), in.Verified.From(), n.view()) // the step may decide the slot
+	}
+	n.step(protocol.Received{Verified: in.Verified}, out)
 	if !ok {
 		return
 	}

@@ -95,7 +95,7 @@ func newWorld(t *testing.T) *world {
 	m := testMembership(16)
 	w := &world{
 		t: t, m: m, signer: ideal.New(7, m), at: Instant{Mono: bft.Second, Wall: 1e18},
-		core: &script{bodies: map[bft.Digest][]byte{}, status: protocol.Status{Active: true}},
+		core: &script{bodies: map[bft.Digest][]byte{}, status: protocol.Status{Active: true, High: m.Window}},
 	}
 	w.verify = NewVerifier(m, scriptCodec{}, w.signer, 256)
 	w.node = New(Options{

@@ -12,7 +12,7 @@ import (
 //
 //   - silence: a request is pending for T and nothing new was executed for T;
 //   - unfairness: the oldest request of a session is pending for T, and since its turn to wait
-//     began others were served again and again, more often than overtakesMax allows.
+//     began others were served again and again, in more requests or slots than unfair allows.
 //
 // A request counts only when the execute stage said that it is not executed, and when the
 // primary was told of it early enough: else a client and one replica together could turn
@@ -49,7 +49,7 @@ func (w *waiting) postpone(now bft.Duration) {
 	w.nextLook = max(w.nextLook, now+w.patience/looksPerPatience)
 }
 
-// committed notes a decided batch.
+// committed notes a decided batch. Repeats are not among its requests: the primary has any number of them.
 func (w *waiting) committed(now bft.Duration, requests int, progress bool) {
 	if progress || mutant.On("pool-repeats-are-progress") {
 		w.progressAt = now
@@ -73,7 +73,7 @@ func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 	w.view = view
 	for e := p.oldest; e != nil; e = e.newer {
 		e.since = now
-		e.queue.served = p.served
+		e.queue.mark = p.mark
 		e.spread = e.spread && mutant.On("pool-spread-once")
 		if newView {
 			e.told, e.spread, e.looked, e.tells = false, false, false, 0
@@ -104,13 +104,16 @@ func (p *pool) overtakesMax() int {
 	return max(2*p.waiting.inFlight*batch, 2*len(p.queues))
 }
 
-// overtakes is how many requests of others, beyond one of each session, were executed since q
-// was served last, or since its oldest request came or was told to the primary. A primary that
-// takes sessions in turn serves each of any number of others once before q, also those that
-// wait at the primary alone; only what it had proposed before comes on top. Requests that were
-// not pending here (fetched later, for which it may have been q's own fault) do not count.
-func (p *pool) overtakes(q *queue) int {
-	return int(p.served-q.served) - p.executed.sessionsSince(q.served)
+// unfair reports whether others were served too often since q was served last, or since its
+// oldest request came or was told to the primary. A primary that takes sessions in turn serves
+// each of any number of others once before q, also those that wait at the primary alone; only
+// what it had proposed before comes on top, which is bounded in requests and in slots. Each slot of
+// its serves another session at least: small slots must not hide behind a large one. What was
+// not pending here and came by claims (for which it may have been q's own fault) does not count.
+func (p *pool) unfair(q *queue) bool {
+	turns := p.executed.sessionsSince(q.mark)
+	return int(p.served-q.served)-turns > p.overtakesMax() ||
+		int(p.slots-q.slots)-turns > 2*p.waiting.inFlight && !mutant.On("pool-slots-not-bounded")
 }
 
 // toldAgainMax is how often telling the primary anew gives it time anew. A primary that could
@@ -129,7 +132,7 @@ func (p *pool) tell(e *pending, now bft.Duration) {
 	e.tells++
 	e.toldAt = now
 	if e.prev == nil {
-		e.queue.served = p.served
+		e.queue.mark = p.mark
 	}
 }
 
@@ -167,7 +170,7 @@ func (p *pool) suspicion(now bft.Duration, waits bool, starved *queue) protocol.
 	case !waits || now < w.quietUntil:
 	case now-w.progressAt >= w.patience && !mutant.On("node-silence-never"):
 		cause = protocol.CauseSilence
-	case starved != nil && p.overtakes(starved) > p.overtakesMax() && !mutant.On("pool-unfairness-never"):
+	case starved != nil && p.unfair(starved) && !mutant.On("pool-unfairness-never"):
 		cause = protocol.CauseUnfairness
 	}
 	if cause != protocol.CauseNone {

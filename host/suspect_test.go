@@ -30,7 +30,7 @@ func (w *waitWorld) add(client int, first uint64) {
 }
 
 func (w *waitWorld) commit(client int, first uint64) {
-	w.p.commit(w.now, []wire.Request{testRequest(client, 1, first, 1, 8)})
+	w.p.commit(w.now, decided{reqs: []wire.Request{testRequest(client, 1, first, 1, 8)}})
 }
 
 // pass lets time pass in small steps, calls each before each, and returns the first suspicion.
@@ -194,7 +194,7 @@ func TestOverloadIsNoFault(t *testing.T) {
 		}
 		for _, raw := range primary.batch(nil, 4, 1<<20) {
 			r, _ := wire.DecodeRequest(raw)
-			primary.commit(w.now, []wire.Request{r})
+			primary.commit(w.now, decided{reqs: []wire.Request{r}})
 			w.commit(int(r.Client[0])-1, r.First)
 			served++
 		}

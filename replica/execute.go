@@ -79,7 +79,7 @@ func (e *execute) output(o *host.Output) {
 		e.spare(l.Request.Client, before)
 		switch {
 		case !known:
-			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay})
+			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: e.exec.Executed()})
 		case l.Doubt:
 			e.own = append(e.own, host.Known{Key: l.Request.Key()})
 		}

@@ -63,7 +63,7 @@ func (r *replica) lookup() {
 		r.answer(&out)
 		switch {
 		case !known:
-			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay}, bft.Duration(r.w.swarm.execDelay))
+			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: r.exec.Executed()}, bft.Duration(r.w.swarm.execDelay))
 		case l.Doubt:
 			r.later(host.Known{Key: l.Request.Key()}, bft.Duration(r.w.swarm.execDelay))
 		}

@@ -49,7 +49,8 @@ type Core struct {
 	assigned  bft.SeqNum         // as primary: highest slot in use
 	asked     bool               // a Propose is outstanding
 	flying    bool               // the timer of slots in flight runs
-	excused   bft.SeqNum         // progress of others that last excused a silence
+	excused   bft.SeqNum         // progress of others that last excused a suspicion
+	pardoned  bool               // an unfairness was excused in this view
 	propose   protocol.Propose
 
 	bodies map[bft.Digest]body

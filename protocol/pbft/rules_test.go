@@ -359,3 +359,38 @@ func TestExecutedSlotsAreAgreedOnAgain(t *testing.T) {
 	}
 	c.reach(1)
 }
+
+// TestUnfairnessIsExcusedOnce: a primary and one correct replica that is ahead excuse a suspicion of unfairness by
+// whoever is behind once in a view, however far the others get meanwhile; silence they excuse again.
+func TestUnfairnessIsExcusedOnce(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(packet) bool { return true }
+	x := c.nodes[1]
+	ahead := bft.SeqNum(0)
+	suspect := func(cause protocol.Cause) {
+		ahead++
+		for _, from := range []bft.ReplicaID{0, 3} {
+			c.say(from, 1, &Status{Active: true, Committed: ahead})
+		}
+		c.step(x, protocol.Overdue{View: x.core.view, Cause: cause})
+	}
+	for _, cause := range []protocol.Cause{protocol.CauseSilence, protocol.CauseUnfairness, protocol.CauseSilence} {
+		if suspect(cause); !x.core.active {
+			t.Fatalf("left the view for %v although f+1 peers see progress in it", cause)
+		}
+	}
+	if suspect(protocol.CauseUnfairness); x.core.active {
+		t.Fatal("unfairness is excused again in the same view")
+	}
+	c.drop = nil
+	for _, id := range []bft.ReplicaID{2, 3} {
+		c.step(c.nodes[id], protocol.Overdue{View: 0, Cause: protocol.CauseSilence})
+	}
+	c.rounds(3)
+	if !x.core.active || x.core.view == 0 {
+		t.Fatalf("view %d, active %t", x.core.view, x.core.active)
+	}
+	if x.core.pardoned {
+		t.Fatal("a view begins with its excuse used")
+	}
+}

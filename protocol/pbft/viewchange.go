@@ -34,11 +34,16 @@ func (c *Core) leaveView(v bft.View, cause protocol.Cause, out *protocol.Effects
 	c.checkQuorum(out)
 }
 
-// onOverdue follows the suspicion of the pool, unless it is we who are behind.
+// onOverdue follows the suspicion of the pool, unless it is we who are behind. That excuses unfairness
+// once in a view: who is behind may have missed the service, but a primary that lets another one
+// lag each time would else never be replaced for it.
 func (c *Core) onOverdue(ev protocol.Overdue, out *protocol.Effects) {
+	unfair := ev.Cause == protocol.CauseUnfairness
+	final := unfair && c.pardoned && !mutant.On("pbft-unfairness-always-excused")
 	switch {
 	case !c.active || ev.View != c.view:
-	case c.behind():
+	case !final && c.behind():
+		c.pardoned = c.pardoned || unfair
 		c.setPatience(out)
 		c.sendStatus(c.others, out)
 	default:
@@ -301,7 +306,7 @@ func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 	if _, choices, ok := decide(c.q, c.set()); ok && mutant.On("pbft-new-view-of-own-set") {
 		m = &NewView{View: m.View, Replica: m.Replica, Set: m.Set, Start: m.Start, Choices: choices, Sig: m.Sig}
 	}
-	c.view, c.active, c.asked, c.own = m.View, true, false, nil
+	c.view, c.active, c.asked, c.own, c.pardoned = m.View, true, false, nil, false
 	c.enterView(m)
 	c.persistView(out)
 	c.stopTimer(timerNewView, out)
