@@ -70,7 +70,8 @@ type Executor struct {
 	executed  bft.SeqNum
 	installed bft.SeqNum // slot of the last state that was installed
 	time      bft.Time
-	view      bft.View // of the last slot, for replies from the cache
+	view      bft.View   // of the last slot, for replies from the cache
+	worked    bft.SeqNum // last slot in which an operation ran or a session opened, as far as is known here
 	table     *table
 	interest  interests
 	counts    Counts
@@ -102,6 +103,19 @@ func (e *Executor) Executed() bft.SeqNum { return e.executed }
 
 // Time is the agreed time of that slot.
 func (e *Executor) Time() bft.Time { return e.time }
+
+// Work says in which slot anything new was executed last, and in which anything of r's session was, or, if
+// r is an OPEN, the client's last session opened. Repeats, and requests of sessions that are not open, are
+// nothing new. Slots before the last installed state count as that one or are not known (0).
+func (e *Executor) Work(r *wire.Request) (last, ofSession bft.SeqNum) {
+	if r.IsOpen() {
+		return e.worked, bft.SeqNum(e.table.newest(r.Client))
+	}
+	if s := e.table.find(r.Client, r.Session); s != nil {
+		ofSession = s.lastSlot
+	}
+	return e.worked, ofSession
+}
 
 // Sessions is the number of open sessions.
 func (e *Executor) Sessions() int { return e.table.len() }

@@ -50,7 +50,7 @@ func (e *Executor) Install(s *catchup.State, force bool) (*Checkpoint, error) {
 	}
 	e.abandon()
 	e.table.restore(sessions)
-	e.executed, e.installed, e.time = m.Seq, m.Seq, m.Time
+	e.executed, e.installed, e.time, e.worked = m.Seq, m.Seq, m.Time, m.Seq
 	c := e.finish(e.picture())
 	if c.digest != s.Digest {
 		c.Release()

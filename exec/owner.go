@@ -12,6 +12,7 @@ import (
 type owner struct {
 	listed           bool
 	sessions         int
+	newest           uint64 // highest number of a session, ever
 	oldest, youngest *session
 
 	at   int // its place in the ranking
@@ -46,6 +47,7 @@ func (t *table) own(s *session) {
 	}
 	s.owner = o
 	o.sessions++
+	o.newest = max(o.newest, s.number)
 	o.push(s)
 	t.ranksOf(o).settle(o)
 }

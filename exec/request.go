@@ -82,6 +82,7 @@ func (e *Executor) operation(at *position, s *session, c call, out *Output) {
 // run gives the operation to the application and stores its response, now or later.
 func (e *Executor) run(at *position, s *session, c call, out *Output) {
 	e.counts.Executed++
+	e.worked = at.slot
 	future := e.machine.Execute(app.Call{
 		Client: c.r.Client, Seq: at.slot, Time: e.time, Seed: e.seed(at),
 	}, c.op)
@@ -160,6 +161,7 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 		e.counts.Evicted++
 	}
 	e.counts.Opened++
+	e.worked = at.slot
 	return e.openReply(r, wire.StatusOK, uint64(at.slot))
 }
 

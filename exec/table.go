@@ -56,6 +56,14 @@ func (t *table) opened(client bft.ClientID, nonce uint64) *session {
 	return t.byOpen[openKey{client, nonce}]
 }
 
+// newest is the highest number of a client's sessions, open or closed; 0 if none is open.
+func (t *table) newest(client bft.ClientID) uint64 {
+	if o := t.owners[client]; o != nil {
+		return o.newest
+	}
+	return 0
+}
+
 // open adds a session. If the table is full, the least recently executed session of the client
 // that has the most makes room, except that an unlisted client never drives out a listed one.
 func (t *table) open(s session) (evicted, ok bool) {

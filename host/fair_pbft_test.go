@@ -149,3 +149,63 @@ func TestSessionOfEarlyRequestsIsServed(t *testing.T) {
 		t.Fatalf("%d of 2 operations are executed, in view %d", got, c.view())
 	}
 }
+
+// TestKeptRequestsAreNoCover: the primary has kept the requests of more sessions than the filter holds. It repeats
+// them in turn, those of the starved client among them, so that each passes for new here. With nothing
+// else in its batches it is silent; if it serves one client besides, it starves the other.
+func TestKeptRequestsAreNoCover(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		serves bool
+		each   int // repeats in a batch
+		every  bft.Duration
+	}{
+		{"much that is old", false, 3, 50 * bft.Millisecond},
+		{"now and then what is old", false, 1, 300 * bft.Millisecond},
+		{"one client is served", true, 3, 50 * bft.Millisecond},
+	} {
+		c := opened(t)
+		var kept [][]byte
+		for i := range 24 {
+			id := bft.ClientID{byte(20 + i)}
+			kept = append(kept, c.envelope(id, id, c.session(id, uint64(1<<41+i)), uint64(100+i)))
+			c.clientOf(id, wire.KindRequest, uint64(c.committed()), uint64(100+i), 0)
+			c.run("operation", c.answered(uint64(100+i), 4))
+		}
+		victim, session, liar := bft.ClientID{43}, uint64(c.committed())-1, bft.ClientID{7}
+		ours := c.session(liar, 1<<42)
+		next := c.committed() + 1
+		c.boxes[0].dead = true
+		c.clientOf(victim, wire.KindRetry, session, 200, 1, 2, 3)
+		for n, end := 0, c.now+3*bft.Second; c.view() == 0; n++ {
+			if c.now > end {
+				t.Fatalf("%s: nobody suspects the primary", test.name)
+			}
+			var batch [][]byte
+			for i := range test.each {
+				batch = append(batch, kept[(n+8*i)%len(kept)])
+			}
+			if test.serves {
+				r := wire.Request{Client: liar, Session: ours, First: uint64(1000 + n), Done: uint64(1000 + n), Answer: bft.AllReplicas(4), Ops: [][]byte{counter.Add(1)}}
+				r.Sig = c.auth.Client(liar).Sign(nil, r.AppendSigned(nil, wire.ClientDomain(c.m)))
+				batch = append(batch, r.Append(nil))
+			}
+			c.say(c.prePrepare(next, batch...), 1, 2, 3)
+			next++
+			c.pass(test.every)
+		}
+		for _, b := range c.boxes[1:] {
+			if s := b.node.Status(); s.Counts.Overdue == 0 {
+				t.Errorf("%s: %v did not suspect: %v", test.name, b.id, s.Protocol.ViewChanges)
+			}
+		}
+		c.run("the next primary serves", c.answered(200, 3))
+	}
+}
+
+// session opens a session and returns its number.
+func (c *cluster) session(id bft.ClientID, nonce uint64) uint64 {
+	c.clientOf(id, wire.KindRequest, 0, nonce, 0)
+	c.run("open", c.answered(nonce, 4))
+	return uint64(c.committed())
+}

@@ -76,10 +76,15 @@ type ClientRequest struct {
 
 // Unexecuted brings back a request of Output.Lookup that the execute stage has not executed.
 type Unexecuted struct {
-	Request  wire.Request
-	Relay    bool       // came from a peer: it is pooled but not relayed again
-	Executed bft.SeqNum // the slot that the execute stage had executed last when it looked
+	Request wire.Request
+	Relay   bool // came from a peer: it is pooled but not relayed again
+	Word    Word
 }
+
+// Word is where the execute stage stood when it looked for a request: the slot that it had executed last, the
+// last one in which it executed anything new, and the last one with anything new of the request's session
+// (of an OPEN: in which its client opened any).
+type Word struct{ Executed, Worked, Served bft.SeqNum }
 
 // Known says that the execute stage knows a request of a Lookup with Doubt: it was executed or
 // refused, or its session is closed. It is no longer pending.

@@ -25,6 +25,11 @@ type box struct {
 	dead     bool
 }
 
+func (b *box) word(q *wire.Request) host.Word {
+	worked, served := b.executor.Work(q)
+	return host.Word{Executed: b.executor.Executed(), Worked: worked, Served: served}
+}
+
 // cluster drives boxes on one clock, with a network that loses nothing and keeps order.
 type cluster struct {
 	t     *testing.T
@@ -92,7 +97,7 @@ func (c *cluster) meet(b *box) {
 		for _, l := range o.Lookup {
 			switch known := b.executor.Lookup(&l.Request, !l.Relay, &b.done); {
 			case !known:
-				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: b.executor.Executed()}, &b.out)
+				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay, Word: b.word(&l.Request)}, &b.out)
 			case l.Doubt:
 				b.node.Handle(c.at(), host.Known{Key: l.Request.Key()}, &b.out)
 			}

@@ -26,9 +26,10 @@ type pool struct {
 	clients map[bft.ClientID]int // queues of each client that has any
 	oldest  *pending
 	newest  *pending
-	bytes   int // of all
-	own     int // bytes of the oldest of each session, which do not count towards the bound
-	mark        // what was served, ever
+	bytes   int        // of all
+	own     int        // bytes of the oldest of each session, which do not count towards the bound
+	mark               // what was served, ever
+	last    bft.SeqNum // highest slot whose batch was decided
 
 	turn       *queue // whose turn it is to be proposed; nil when all is proposed
 	unproposed int
@@ -196,12 +197,14 @@ type decided struct {
 // A repeat is neither: it ends no wait, and no batch is larger by it.
 func (p *pool) commit(now bft.Duration, b decided) (progress bool) {
 	slots, size := p.slots+1, 0
+	p.last = max(p.last, b.slot)
 	for i := range b.reqs {
 		r := &b.reqs[i]
-		k, e := queueOf(r.Key()), p.byKey[r.Key()]
+		k, e, sure := queueOf(r.Key()), p.byKey[r.Key()], false
 		fresh := p.executed.mark(r, b.slot)
 		switch {
 		case e != nil:
+			sure = e.confirmed
 			p.leave(e, slots)
 		case fresh && b.offered && !mutant.On("pool-refused-is-not-served"):
 			p.serve(slots)
@@ -215,6 +218,9 @@ func (p *pool) commit(now bft.Duration, b decided) (progress bool) {
 		}
 		if q := p.queues[k]; q != nil && (moved || mutant.On("pool-repeat-is-service")) {
 			q.mark = p.mark
+			if sure {
+				p.restart(q)
+			}
 		}
 		progress = fresh || progress
 	}

@@ -1,5 +1,7 @@
 package host
 
+import "github.com/themis-bft/themis/bft"
+
 // queue holds the pending requests of one session, oldest first. Those that were proposed are
 // always at the front. A queue is in the ring of its pool if and only if it has one that was not.
 type queue struct {
@@ -9,6 +11,12 @@ type queue struct {
 	len        int
 	mark       // of the pool when its waiting for the next turn began
 
+	// The same by what the execute stage knows, the last slot that counts for it, and what came of asking.
+	sure    mark
+	ran     bft.SeqNum
+	trial   trial
+	askedAt bft.SeqNum
+
 	before, after *queue // the ring; nil outside it
 }
 
@@ -17,7 +25,8 @@ func (p *pool) insert(e *pending) {
 	k := queueOf(e.key)
 	q := p.queues[k]
 	if q == nil {
-		q = &queue{key: k, mark: p.mark}
+		q = &queue{key: k}
+		p.restart(q)
 		p.queues[k] = q
 		p.clients[k.client]++
 	}

@@ -24,7 +24,8 @@ func (n *Node) clientRequest(in ClientRequest, out *Output) {
 // its client asked for it here, and again when its client repeats it: a frame that was told may
 // have been lost with a link. What a peer relayed is not told on at once: the peer did that.
 func (n *Node) unexecuted(in Unexecuted, out *Output) {
-	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true, executed: in.Executed})
+	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true, executed: in.Word.Executed})
+	n.pool.heard(n.now, queueOf(in.Request.Key()), in.Word)
 	if e == nil || in.Relay || e.told && !n.pool.mayTellAgain(n.now, e) {
 		return
 	}

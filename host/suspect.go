@@ -20,7 +20,10 @@ import (
 type waiting struct {
 	patience   bft.Duration // T, 0 while suspicion is suspended
 	view       bft.View     // in which T was last set
-	progressAt bft.Duration // last execution of something new, or when T was set
+	progressAt bft.Duration // last decision on something new, as far as is known here, or when T was set
+	worked     bft.SeqNum   // last slot of which the execute stage said that anything new was in it
+	workedAt   bft.Duration // when it was a new one that it said, or when T was set
+	heardAt    bft.Duration // when it said anything
 	quietUntil bft.Duration // no new suspicion before
 	nextLook   bft.Duration // when upkeep is due
 	attention  bool         // there may be work in upkeep for requests younger than T/2
@@ -64,7 +67,7 @@ func (w *waiting) committed(now bft.Duration, requests int, progress bool) {
 // every pending request.
 func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 	w := &p.waiting
-	w.patience, w.progressAt, w.quietUntil = t, now, 0
+	w.patience, w.progressAt, w.workedAt, w.quietUntil = t, now, now, 0
 	if t == 0 {
 		return
 	}
@@ -73,7 +76,7 @@ func (p *pool) setPatience(now bft.Duration, t bft.Duration, view bft.View) {
 	w.view = view
 	for e := p.oldest; e != nil; e = e.newer {
 		e.since = now
-		e.queue.mark = p.mark
+		p.restart(e.queue)
 		e.spread = e.spread && mutant.On("pool-spread-once")
 		if newView {
 			e.told, e.spread, e.looked, e.tells = false, false, false, 0
@@ -104,16 +107,16 @@ func (p *pool) overtakesMax() int {
 	return max(2*p.waiting.inFlight*batch, 2*len(p.queues))
 }
 
-// unfair reports whether others were served too often since q was served last, or since its
+// unfair reports whether others were served too often since a session was served last, or since its
 // oldest request came or was told to the primary. A primary that takes sessions in turn serves
-// each of any number of others once before q, also those that wait at the primary alone; only
+// each of any number of others once before it, also those that wait at the primary alone; only
 // what it had proposed before comes on top, which is bounded in requests and in slots. Each slot of
 // its serves another session at least: small slots must not hide behind a large one. What was
-// not pending here and came by claims (for which it may have been q's own fault) does not count.
-func (p *pool) unfair(q *queue) bool {
-	turns := p.executed.sessionsSince(q.mark)
-	return int(p.served-q.served)-turns > p.overtakesMax() ||
-		int(p.slots-q.slots)-turns > 2*p.waiting.inFlight && !mutant.On("pool-slots-not-bounded")
+// not pending here and came by claims (for which it may have been this replica's own fault) does not count.
+func (p *pool) unfair(since mark) bool {
+	turns := p.executed.sessionsSince(since)
+	return int(p.served-since.served)-turns > p.overtakesMax() ||
+		int(p.slots-since.slots)-turns > 2*p.waiting.inFlight && !mutant.On("pool-slots-not-bounded")
 }
 
 // toldAgainMax is how often telling the primary anew gives it time anew. A primary that could
@@ -132,7 +135,7 @@ func (p *pool) tell(e *pending, now bft.Duration) {
 	e.tells++
 	e.toldAt = now
 	if e.prev == nil {
-		e.queue.mark = p.mark
+		p.restart(e.queue)
 	}
 }
 
@@ -162,15 +165,18 @@ func (p *pool) ripe(now bft.Duration, e *pending) bool {
 
 // suspicion returns the reason, if there is one, to suspect the primary because of requests
 // that are ripe, if any waits. Starved is, of the sessions whose oldest request is ripe, the
-// one that was served longest ago: if any was overtaken too often, it was.
-func (p *pool) suspicion(now bft.Duration, waits bool, starved *queue) protocol.Cause {
+// one that was served longest ago: if any was overtaken too often, it was. Guilty says that the execute
+// stage found one starved.
+func (p *pool) suspicion(now bft.Duration, waits, guilty bool, starved *queue) protocol.Cause {
 	w := &p.waiting
 	cause := protocol.CauseNone
 	switch {
 	case !waits || now < w.quietUntil:
 	case now-w.progressAt >= w.patience && !mutant.On("node-silence-never"):
 		cause = protocol.CauseSilence
-	case starved != nil && p.unfair(starved) && !mutant.On("pool-unfairness-never"):
+	case p.idle(now) && !mutant.On("node-silence-never"):
+		cause = protocol.CauseSilence
+	case (guilty || starved != nil && p.unfair(starved.mark)) && !mutant.On("pool-unfairness-never"):
 		cause = protocol.CauseUnfairness
 	}
 	if cause != protocol.CauseNone {

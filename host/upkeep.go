@@ -36,7 +36,7 @@ func (p *pool) look(now bft.Duration) upkeep {
 	}
 	w.nextLook = now + w.patience/looksPerPatience
 	room, everything := bft.RelaysMax, w.attention
-	var starved, longest *queue
+	var starved, longest, denied *queue
 	waits := false
 	for e := p.oldest; e != nil; {
 		newer := e.newer
@@ -64,6 +64,9 @@ func (p *pool) look(now bft.Duration) upkeep {
 			if e.prev == nil && (starved == nil || e.queue.served < starved.served) {
 				starved = e.queue
 			}
+			if e.prev == nil && (denied == nil || e.queue.sure.served < denied.sure.served) {
+				denied = e.queue
+			}
 		}
 		e = newer
 	}
@@ -71,7 +74,11 @@ func (p *pool) look(now bft.Duration) upkeep {
 	if longest != nil && p.mayRemind(now, longest.head) {
 		u.tell = append(u.tell, longest.head)
 	}
-	u.cause = p.suspicion(now, waits, starved)
+	guilty, ask := p.verdict(denied)
+	if ask {
+		u.doubt = append(u.doubt, denied.head)
+	}
+	u.cause = p.suspicion(now, waits, guilty, starved)
 	return u
 }
 

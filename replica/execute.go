@@ -8,6 +8,7 @@ import (
 	"github.com/themis-bft/themis/exec"
 	"github.com/themis-bft/themis/host"
 	"github.com/themis-bft/themis/protocol"
+	"github.com/themis-bft/themis/wire"
 )
 
 // executable is one piece of work of the execute stage: an output, or a late response of the
@@ -79,13 +80,19 @@ func (e *execute) output(o *host.Output) {
 		e.spare(l.Request.Client, before)
 		switch {
 		case !known:
-			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: e.exec.Executed()})
+			e.own = append(e.own, host.Unexecuted{Request: l.Request, Relay: l.Relay, Word: e.word(&l.Request)})
 		case l.Doubt:
 			e.own = append(e.own, host.Known{Key: l.Request.Key()})
 		}
 	}
 	e.executed.Store(uint64(e.exec.Executed()))
 	e.outputs.put(o)
+}
+
+// word is where the execute stage stands, for a request that it does not know.
+func (e *execute) word(q *wire.Request) host.Word {
+	worked, served := e.exec.Work(q)
+	return host.Word{Executed: e.exec.Executed(), Worked: worked, Served: served}
 }
 
 // spare takes back the replies from an index on, all of them repeats, if the client has drawn too much

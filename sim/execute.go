@@ -52,6 +52,12 @@ func (r *replica) answer(out *exec.Output) {
 	}
 }
 
+// word is where the execute stage stands, for a request that it does not know.
+func (r *replica) word(q *wire.Request) host.Word {
+	worked, served := r.exec.Work(q)
+	return host.Word{Executed: r.exec.Executed(), Worked: worked, Served: served}
+}
+
 // lookup asks the execute stage for what may have been executed.
 func (r *replica) lookup() {
 	for _, l := range r.out.Lookup {
@@ -63,7 +69,7 @@ func (r *replica) lookup() {
 		r.answer(&out)
 		switch {
 		case !known:
-			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay, Executed: r.exec.Executed()}, bft.Duration(r.w.swarm.execDelay))
+			r.later(host.Unexecuted{Request: l.Request, Relay: l.Relay, Word: r.word(&l.Request)}, bft.Duration(r.w.swarm.execDelay))
 		case l.Doubt:
 			r.later(host.Known{Key: l.Request.Key()}, bft.Duration(r.w.swarm.execDelay))
 		}

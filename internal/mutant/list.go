@@ -34,6 +34,8 @@ var List = []Mutant{
 	{"config-window-of-many-not-checked", "a VIEW-CHANGE has room for what f faulty primaries can make it claim", "config"},
 	{"pool-primary-not-reminded", "the primary is told again of what it may have dropped", "host"},
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
+	{"pool-starved-by-the-filter-alone", "whether a session is starved is asked of the execute stage", "host"},
+	{"pool-silent-by-the-filter-alone", "a primary in whose batches the execute stage finds nothing new is silent", "host"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "sim"},
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},
