@@ -45,6 +45,7 @@ var Table = []Entry{
 	{Name: "state-flip", Does: "computes wrongly after a memory error", Make: newStateFlip, Weight: 2},
 	{Name: "future-flood", Does: "votes for slots and views far ahead", Make: newFutureFlood},
 	{Name: "false-batch", Does: "reorders, repeats, replays and invents requests in its batches", Make: newFalseBatch},
+	{Name: "archive", Does: "keeps requests, and repeats what was executed long ago instead of serving", Make: newArchive},
 	{Name: "null-flood", Does: "proposes nothing, as fast as it can", Make: newNullFlood},
 	{Name: "withheld-body", Does: "shows batches to few and serves none", Make: newWithheldBody},
 	{Name: "wrong-digest", Does: "votes in the right slot for the wrong digest", Make: newWrongDigest},
