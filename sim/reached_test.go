@@ -17,7 +17,7 @@ import (
 // real and with ideal cryptography, and in both invalid tags come and are refused.
 func TestMutators(t *testing.T) {
 	rep := smoke(t, Options{
-		Protocol: "pbft", Replicas: 4, Byzantine: 1, From: 1, To: 160, Jobs: 2,
+		Protocol: "pbft", Replicas: 4, Byzantine: 1, From: 1, To: 260, Jobs: 2,
 		Strategies: []string{"mutate", "split", "name-thief", "client-forge", "client-big-mac"},
 	})
 	kinds, scopes := map[string]int{}, map[string]int{}
