@@ -79,7 +79,8 @@ const (
 	// RequestsPerSessionMax bounds what one session may have pending at a replica.
 	RequestsPerSessionMax = SessionOpsMax
 
-	// OpenSpan is how far the time in an OPEN may be from the agreed one, besides Membership.TimeSkew:
+	// OpenSpan is how far the time in an OPEN may be from the agreed one, besides Membership.TimeSkew or as
+	// much again if that is less:
 	// an OPEN of longer ago, whose session may have been closed since, opens no other one.
 	OpenSpan = 30 * Second
 

@@ -146,6 +146,7 @@ type Session struct {
 	pass      uint64 // number of the latest walk over the envelopes
 
 	view   bft.View // f+1 replicas claim to be there or beyond
+	astray bool     // its primary kept silent, and fewer than all but f are there
 	up     bft.ReplicaSet
 	peers  []peer
 	turn   int // rotates the answer set

@@ -48,7 +48,7 @@ func (s *Session) LinkDown(id bft.ReplicaID, now bft.Duration, out *Output) {
 		return
 	}
 	s.up = s.up.Without(id)
-	if id == s.q.Primary(s.view) {
+	if id == s.primary() {
 		s.resendAll(now, out)
 		return
 	}
@@ -70,22 +70,40 @@ func (s *Session) hint(from bft.ReplicaID, v bft.View) (moved bool) {
 	if v <= s.view {
 		return false
 	}
+	rank := s.q.Weak()
+	if mutant.On("client-view-hint-from-one") {
+		rank = 1
+	}
+	agreed := s.claimed(rank)
+	if agreed <= s.view {
+		return false
+	}
+	s.view, s.astray = agreed, false
+	return true
+}
+
+// primary is where a request goes first: to the primary of the presumed view, or, when that one kept silent,
+// of the view that all but f replicas claim to have reached. One correct replica that left its view alone
+// and f liars can name a view that nobody else is in.
+func (s *Session) primary() bft.ReplicaID {
+	if s.astray && !mutant.On("client-follows-one-astray") {
+		return s.q.Primary(s.settled())
+	}
+	return s.q.Primary(s.view)
+}
+
+// settled is the highest view that all but f replicas claim to have reached.
+func (s *Session) settled() bft.View { return s.claimed(len(s.peers) - s.q.F) }
+
+// claimed is the highest view that so many replicas claim to have reached.
+func (s *Session) claimed(by int) bft.View {
 	var views [bft.ReplicasMax]bft.View
 	claimed := views[:len(s.peers)]
 	for i := range s.peers {
 		claimed[i] = s.peers[i].view
 	}
 	slices.Sort(claimed)
-	rank := s.q.Weak()
-	if mutant.On("client-view-hint-from-one") {
-		rank = 1
-	}
-	agreed := claimed[len(claimed)-rank]
-	if agreed <= s.view {
-		return false
-	}
-	s.view = agreed
-	return true
+	return claimed[len(claimed)-by]
 }
 
 // answerSet picks the f+1 replicas asked to answer, in turn among those that are linked and

@@ -83,7 +83,7 @@ func (s *Session) pop() waiting {
 func (s *Session) sendOpen(now bft.Duration, out *Output) {
 	s.phase = phaseOpening
 	s.openAt = now + s.o.Timeout
-	nonce := wire.OpenNonce(s.o.Clock+bft.Time(now), uint32(s.rand.next()))
+	nonce := wire.OpenNonce(s.o.Clock+bft.Time(now), s.rand.next())
 	r := wire.Request{
 		Client: s.id, First: nonce, Answer: s.q.All(), Flags: wire.FlagOpen, Ops: [][]byte{nil},
 	}
@@ -112,7 +112,7 @@ func (s *Session) sendOperations(k int, now bft.Duration, out *Output) {
 	}
 	clear(s.ops)
 	s.counters.sent += uint64(k)
-	primary := s.q.Primary(s.view)
+	primary := s.primary()
 	if !s.up.Has(primary) {
 		s.resend(e, now, out)
 		return
@@ -197,6 +197,7 @@ func (s *Session) retryDue(now bft.Duration, out *Output) {
 		if e.due <= now {
 			if !e.retried() {
 				s.doubtSilent(e)
+				s.astray = !s.astray && s.settled() < s.view
 			}
 			s.resend(e, now, out)
 		}

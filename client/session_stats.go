@@ -51,7 +51,7 @@ func (s *Stats) Deviations() uint64 {
 // Stats returns the current figures.
 func (s *Session) Stats() Stats {
 	st := Stats{
-		Session: s.session, View: s.view, Primary: s.q.Primary(s.view), Linked: s.up, Queued: s.queued(),
+		Session: s.session, View: s.view, Primary: s.primary(), Linked: s.up, Queued: s.queued(),
 		Sent: s.counters.sent, Retries: s.counters.retries, Accepted: s.counters.accepted,
 		Expired: s.counters.expired, Unmatched: s.counters.unmatched,
 		Opens: s.counters.opens, Closed: s.counters.closed, Refused: s.counters.refused,

@@ -172,7 +172,7 @@ func (e *Executor) openAge(r *wire.Request) int {
 	if mutant.On("exec-open-never-expires") {
 		return 0
 	}
-	return wire.OpenAge(r.First, e.time, e.membership.TimeSkew+bft.OpenSpan)
+	return wire.OpenAge(r.First, e.time, bft.OpenSpan+min(e.membership.TimeSkew, bft.OpenSpan))
 }
 
 // expiredReply tells the client what time it is.

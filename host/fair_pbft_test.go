@@ -55,10 +55,10 @@ func TestRepeatsDoNotHideStarving(t *testing.T) {
 	for _, repeat := range []bool{false, true} {
 		c := opened(t)
 		victim, liar := bft.ClientID{2}, bft.ClientID{7}
-		c.clientOf(victim, wire.KindRequest, 0, 1<<41, 0)
-		c.run("open", c.answered(1<<41, 4))
-		c.clientOf(liar, wire.KindRequest, 0, 1<<42, 0)
-		c.run("open", c.answered(1<<42, 4))
+		c.clientOf(victim, wire.KindRequest, 0, 1<<31, 0)
+		c.run("open", c.answered(1<<31, 4))
+		c.clientOf(liar, wire.KindRequest, 0, 1<<32, 0)
+		c.run("open", c.answered(1<<32, 4))
 		c.clientOf(victim, wire.KindRequest, 2, 100, 0)
 		c.run("first", c.answered(100, 4))
 		next := c.committed() + 1
@@ -88,14 +88,14 @@ func TestRepeatsDoNotHideStarving(t *testing.T) {
 func TestOldOpensAreNoCover(t *testing.T) {
 	c := opened(t)
 	victim, liar := bft.ClientID{2}, bft.ClientID{7}
-	const opens, base = 5, 1 << 42
+	const opens, base = 5, 1 << 32
 	for i := range uint64(opens) {
 		c.clientOf(liar, wire.KindRequest, 0, base+i, 0)
 		c.run("open", c.answered(base+i, 4))
 	}
 	next := c.committed() + 1
 	c.boxes[0].dead = true
-	c.clientOf(victim, wire.KindRetry, 0, 1<<41, 1, 2, 3)
+	c.clientOf(victim, wire.KindRetry, 0, 1<<31, 1, 2, 3)
 	var last *pbft.PrePrepare
 	for n, end := uint64(0), c.now+6*bft.Second; c.view() == 0; n++ {
 		if c.now > end {
@@ -109,7 +109,7 @@ func TestOldOpensAreNoCover(t *testing.T) {
 		last, next = m, next+1
 		c.pass(200 * bft.Millisecond)
 	}
-	c.run("the next primary serves", c.answered(1<<41, 3))
+	c.run("the next primary serves", c.answered(1<<31, 3))
 }
 
 // TestSessionOfEarlyRequestsIsServed: a client has requests ordered in the name of a session that does not exist yet, opens
@@ -130,8 +130,8 @@ func TestSessionOfEarlyRequestsIsServed(t *testing.T) {
 	if uint64(c.committed())+1 != session {
 		t.Fatalf("slot %d was to be next, %d is decided", session, c.committed())
 	}
-	c.clientOf(early, wire.KindRequest, 0, 1<<42, 0)
-	c.run("open", c.answered(1<<42, 4))
+	c.clientOf(early, wire.KindRequest, 0, 1<<32, 0)
+	c.run("open", c.answered(1<<32, 4))
 	c.boxes[3].dead = true // for more than a window
 	for i := uint64(20); i < 60; i++ {
 		c.client(wire.KindRequest, 1, i, 0)
@@ -168,12 +168,12 @@ func TestKeptRequestsAreNoCover(t *testing.T) {
 		var kept [][]byte
 		for i := range 24 {
 			id := bft.ClientID{byte(20 + i)}
-			kept = append(kept, c.envelope(id, id, c.session(id, uint64(1<<41+i)), uint64(100+i)))
+			kept = append(kept, c.envelope(id, id, c.session(id, uint64(1<<31+i)), uint64(100+i)))
 			c.clientOf(id, wire.KindRequest, uint64(c.committed()), uint64(100+i), 0)
 			c.run("operation", c.answered(uint64(100+i), 4))
 		}
 		victim, session, liar := bft.ClientID{43}, uint64(c.committed())-1, bft.ClientID{7}
-		ours := c.session(liar, 1<<42)
+		ours := c.session(liar, 1<<32)
 		next := c.committed() + 1
 		c.boxes[0].dead = true
 		c.clientOf(victim, wire.KindRetry, session, 200, 1, 2, 3)

@@ -241,3 +241,29 @@ func TestEarlyRequestsAreReopened(t *testing.T) {
 	expect(addedExecuted, &open, entryFlags{confirmed: true, executed: 7}, "an OPEN that was looked up before its slot")
 	expect(addedNew, &open, entryFlags{confirmed: true, executed: 8}, "an OPEN that is not known after its slot")
 }
+
+// TestWorkAfterAQuietTimeIsSeen: nothing was executed for long because nobody asked for anything. The 2 T that the
+// execute stage may find nothing new begin with the waiting: a primary that works again is not silent.
+func TestWorkAfterAQuietTimeIsSeen(t *testing.T) {
+	w := newWaitWorld(t)
+	w.now += 5 * testPatience
+	w.add(0, 0)
+	begin, next := w.now, uint64(0)
+	q := sessionKey{w.p.oldest.key.Client, w.p.oldest.key.Session}
+	w.p.heard(w.now, q, Word{})
+	asked := false
+	cause := w.pass(3*testPatience/2, func() {
+		if !asked && w.now-begin >= testPatience/2 {
+			asked = true
+			w.p.heard(w.now, q, Word{})
+		}
+		if w.now-begin >= testPatience*6/10 { // it was slow, and now serves one after the other
+			next++
+			r := testRequest(100+int(next), 1, 0, 1, 8)
+			w.p.commit(w.now, decided{slot: bft.SeqNum(next), offered: true, reqs: []wire.Request{r}})
+		}
+	})
+	if cause != protocol.CauseNone {
+		t.Fatalf("suspected of %v after %d ms, %d slots after it began to work", cause, (w.now-begin)/bft.Millisecond, next)
+	}
+}

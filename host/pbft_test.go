@@ -51,7 +51,7 @@ type frame struct {
 func newCluster(t *testing.T) *cluster {
 	m := &bft.Membership{
 		Protocol: "pbft", App: "counter", F: 1, Replicas: make([]bft.Replica, 4), Open: true, CheckpointEvery: 4,
-		Window: 8, InFlight: 2, BatchCount: 8, BatchBytes: 64 << 10, Sessions: 16, TimeSkew: 1 << 56, // the nonces of OPENs are small here, hence of a time near 0
+		Window: 8, InFlight: 2, BatchCount: 8, BatchBytes: 64 << 10, Sessions: 16, TimeSkew: 10 * bft.Second, // the nonces of OPENs are small here, hence of a time near 0
 	}
 	c := &cluster{t: t, m: m, auth: ideal.New(3, m), codec: pbft.NewCodec(m)}
 	for i := range m.N() {
@@ -256,17 +256,17 @@ func TestNodesWithPBFT(t *testing.T) {
 // served by the next primary.
 func TestServingWhatHasNoRoomIsUnfair(t *testing.T) {
 	c := opened(t)
-	starved, liar, nonce := bft.ClientID{2}, bft.ClientID{7}, uint64(1<<41)
+	starved, liar, nonce := bft.ClientID{2}, bft.ClientID{7}, uint64(1<<31)
 	c.lose = func(f frame) bool { return f.to == 0 && f.kind == wire.KindRelay }
 	for i := range bft.RequestsPerSessionMax {
-		c.clientOf(liar, wire.KindRequest, 0, uint64(1<<50)+uint64(i), 1, 2, 3)
+		c.clientOf(liar, wire.KindRequest, 0, uint64(1<<36)+uint64(i), 1, 2, 3)
 	}
 	c.clientOf(starved, wire.KindRetry, 0, nonce, 1, 2, 3)
 	for n := range uint64(100) {
 		if c.answered(nonce, 3)() {
 			return
 		}
-		fresh := 1<<45 + n
+		fresh := 1<<35 + n
 		c.clientOf(liar, wire.KindRequest, 0, fresh, 0)
 		c.run("the liar's OPEN", c.answered(fresh, 1))
 		until := c.now + 40*bft.Millisecond

@@ -16,8 +16,8 @@ import (
 // opened is a cluster in which client 1 has a session, that of slot 1.
 func opened(t *testing.T) *cluster {
 	c := newCluster(t)
-	c.client(wire.KindRequest, 0, 1<<40, 0)
-	c.run("open", c.answered(1<<40, 4))
+	c.client(wire.KindRequest, 0, 1<<30, 0)
+	c.run("open", c.answered(1<<30, 4))
 	return c
 }
 
@@ -80,7 +80,7 @@ func TestRequestsOutliveTheView(t *testing.T) {
 // without a pause. Progress of the other ends no wait: the view changes, for unfairness.
 func TestStarvedClientGetsAnotherPrimary(t *testing.T) {
 	c := opened(t)
-	starved, nonce := bft.ClientID{2}, uint64(1<<41)
+	starved, nonce := bft.ClientID{2}, uint64(1<<31)
 	c.lose = func(f frame) bool { return f.to == 0 && f.kind == wire.KindRelay }
 	c.clientOf(starved, wire.KindRetry, 0, nonce, 1, 2, 3)
 	number := uint64(0)
@@ -149,8 +149,8 @@ func TestRestartedClient(t *testing.T) {
 		c.client(wire.KindRequest, 1, i, 0)
 		c.run("first life", c.answered(i, 4))
 	}
-	c.client(wire.KindRequest, 0, 1<<42, 0)
-	c.run("second OPEN", c.answered(1<<42, 4))
+	c.client(wire.KindRequest, 0, 1<<32, 0)
+	c.run("second OPEN", c.answered(1<<32, 4))
 	session := uint64(c.boxes[0].node.Status().Protocol.Committed)
 	for _, i := range []uint64{9, 3, 7, 0} {
 		before := c.boxes[1].executor.Counts().Executed

@@ -164,17 +164,17 @@ func (p *pool) ripe(now bft.Duration, e *pending) bool {
 }
 
 // suspicion returns the reason, if there is one, to suspect the primary because of requests
-// that are ripe, if any waits. Starved is, of the sessions whose oldest request is ripe, the
+// that are ripe, if any waits, since when. Starved is, of the sessions whose oldest request is ripe, the
 // one that was served longest ago: if any was overtaken too often, it was. Guilty says that the execute
 // stage found one starved.
-func (p *pool) suspicion(now bft.Duration, waits, guilty bool, starved *queue) protocol.Cause {
+func (p *pool) suspicion(now, since bft.Duration, waits, guilty bool, starved *queue) protocol.Cause {
 	w := &p.waiting
 	cause := protocol.CauseNone
 	switch {
 	case !waits || now < w.quietUntil:
 	case now-w.progressAt >= w.patience && !mutant.On("node-silence-never"):
 		cause = protocol.CauseSilence
-	case p.idle(now) && !mutant.On("node-silence-never"):
+	case p.idle(now, since) && !mutant.On("node-silence-never"):
 		cause = protocol.CauseSilence
 	case (guilty || starved != nil && p.unfair(starved.mark)) && !mutant.On("pool-unfairness-never"):
 		cause = protocol.CauseUnfairness

@@ -56,9 +56,9 @@ func (p *pool) verdict(q *queue) (guilty, ask bool) {
 	return q.trial == trialLost, false
 }
 
-// idle reports whether the execute stage has found nothing new for 2 T in what is decided. If it says
-// nothing at all, an application may be slow, which is no fault of the primary.
-func (p *pool) idle(now bft.Duration) bool {
+// idle reports whether the execute stage has found nothing new for 2 T in what is decided, while a request waits
+// since then. If it says nothing at all, an application may be slow, which is no fault of the primary.
+func (p *pool) idle(now, since bft.Duration) bool {
 	w := &p.waiting
-	return now-w.workedAt >= 2*w.patience && now-w.heardAt <= w.patience && !mutant.On("pool-silent-by-the-filter-alone")
+	return now-max(w.workedAt, since) >= 2*w.patience && now-w.heardAt <= w.patience && !mutant.On("pool-silent-by-the-filter-alone")
 }

@@ -38,6 +38,7 @@ func (p *pool) look(now bft.Duration) upkeep {
 	room, everything := bft.RelaysMax, w.attention
 	var starved, longest, denied *queue
 	waits := false
+	var since bft.Duration // of what waits longest
 	for e := p.oldest; e != nil; {
 		newer := e.newer
 		old := now-e.since >= w.patience/2
@@ -60,7 +61,9 @@ func (p *pool) look(now bft.Duration) upkeep {
 			if !p.ripe(now, e) {
 				break
 			}
-			waits = true
+			if !waits {
+				waits, since = true, e.since
+			}
 			if e.prev == nil && (starved == nil || e.queue.served < starved.served) {
 				starved = e.queue
 			}
@@ -78,7 +81,7 @@ func (p *pool) look(now bft.Duration) upkeep {
 	if ask {
 		u.doubt = append(u.doubt, denied.head)
 	}
-	u.cause = p.suspicion(now, waits, guilty, starved)
+	u.cause = p.suspicion(now, since, waits, guilty, starved)
 	return u
 }
 

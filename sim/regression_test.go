@@ -23,6 +23,8 @@ func TestRegressions(t *testing.T) {
 		{4, 20055870, "", "the primary took an OPEN for executed whose session had been closed since, and one replica waited for it alone (host.TestOpenOfAClosedSession)"},
 		{4, 20091996, "", "the same, after a jump to a later state"},
 		{4, 20116599, "", "the primary knew an OPEN as executed whose session was closed later, dropped its relay, and was not told again (host.TestPrimaryIsReminded)"},
+		{4, 20361101, "", "a replica out alone and a liar named a view, and the client waited for its primary with each request (client.TestOneAstrayMisleadsOnce)"},
+		{4, 20395788, "", "a proposal from before the new view was asked for only after a period, longer than the patience (pbft.TestLostProposalIsAskedForAtOnce)"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {
 			var lies []string

@@ -44,23 +44,27 @@ func (r *Request) Key() RequestKey {
 	return RequestKey{Client: r.Client, Session: r.Session, First: r.First}
 }
 
-// openRandomBits of an OPEN's nonce are random; the others are those of a time.
-const openRandomBits = 32
+// An OPEN's nonce is a time in units of 2^openUnitBits nanoseconds, some 69 s, above OpenRandomBits that are
+// random: processes that share a key and open in the same minute must not draw the same ones.
+const (
+	openUnitBits   = 36
+	OpenRandomBits = openUnitBits + 1 // a Time has no use for its sign
+)
 
-// OpenNonce names an OPEN made at time t, by the client's clock: the time in nanoseconds with its low
-// 32 bits (some 4 s) replaced by random ones. Replicas refuse OPENs of long ago and of the future.
-func OpenNonce(t bft.Time, random uint32) uint64 {
-	return uint64(max(t, 0))>>openRandomBits<<openRandomBits | uint64(random)
+// OpenNonce names an OPEN made at time t, by the client's clock, with the low OpenRandomBits of random.
+// Replicas refuse OPENs of long ago and of the future.
+func OpenNonce(t bft.Time, random uint64) uint64 {
+	return uint64(max(t, 0))>>openUnitBits<<OpenRandomBits | random&(1<<OpenRandomBits-1)
 }
 
-// OpenAge compares the time in an OPEN's nonce with the agreed time now: less than 0 if it is more than
-// span before now and what the nonce leaves open, above 0 if it is as far after, else 0.
+// OpenAge compares the time in an OPEN's nonce with the agreed time now, both in the nonce's units: less than
+// 0 if it is before that of now - span, above 0 if it is after that of now + span, else 0.
 func OpenAge(nonce uint64, now bft.Time, span bft.Duration) int {
-	made, slack := nonce>>openRandomBits, uint64(span)
+	made, slack := nonce>>OpenRandomBits, uint64(span)
 	switch {
-	case uint64(now) > slack && made < (uint64(now)-slack)>>openRandomBits:
+	case uint64(now) > slack && made < (uint64(now)-slack)>>openUnitBits:
 		return -1
-	case made > (uint64(now)+slack)>>openRandomBits:
+	case made > (uint64(now)+slack)>>openUnitBits:
 		return 1
 	}
 	return 0

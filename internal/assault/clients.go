@@ -46,7 +46,7 @@ func (p *puppet) sign(q *wire.Request) []byte {
 }
 
 // open is an OPEN that is made now.
-func (p *puppet) open(r uint32) []byte {
+func (p *puppet) open(r uint64) []byte {
 	nonce := wire.OpenNonce(bft.Time(time.Now().UnixNano()), r)
 	return p.sign(&wire.Request{Client: p.key.ClientID(), First: nonce, Answer: ^bft.ReplicaSet(0) >> (64 - p.a.m.N()), Flags: wire.FlagOpen, Ops: [][]byte{nil}})
 }
@@ -63,7 +63,7 @@ func (p *puppet) begin() ([]*link, error) {
 	for _, l := range links {
 		p.a.running.Go(func() { p.listen(l, sessions) })
 	}
-	frame := wire.AppendFrame(nil, wire.KindRetry, p.open(rand.Uint32()))
+	frame := wire.AppendFrame(nil, wire.KindRetry, p.open(rand.Uint64()))
 	for range 50 {
 		for _, l := range links {
 			_, _ = l.Write(frame) // one of them may be gone
@@ -327,7 +327,7 @@ func openFlood(a *assailant) error {
 	return a.each(4*len(a.clients), func(i int) error {
 		r := a.rand(i)
 		return a.visit(i, func(p *puppet, l *link) error {
-			if _, err := l.Write(wire.AppendFrame(nil, wire.KindRetry, p.open(r.Uint32()))); err != nil {
+			if _, err := l.Write(wire.AppendFrame(nil, wire.KindRetry, p.open(r.Uint64()))); err != nil {
 				return err
 			}
 			a.sent.Add(1)

@@ -99,6 +99,7 @@ var List = []Mutant{
 	{"client-same-replica-twice", "replies of one replica count once", "sim"},
 	{"client-view-hint-from-one", "the presumed primary moves when f+1 replicas claim the view", "client"},
 	{"client-keeps-wrong-clock", "a client whose clock is wrong takes over the time that f+1 replicas tell", "client"},
+	{"client-follows-one-astray", "a client whose presumed primary is silent follows those that stayed", "client"},
 	{"client-window-ignored", "no number at or above the oldest unfinished + W is sent", "client"},
 	{"replica-sync-skipped", "nothing leaves before the log has synced what it rests on", "replica"},
 	{"replica-cut-before-snapshot", "the log is cut after the snapshot that covers it is durable", "replica"},

@@ -87,6 +87,7 @@ func (c *Core) onPrePrepare(from bft.ReplicaID, m *PrePrepare, out *protocol.Eff
 		return protocol.ReasonConflict
 	}
 	c.accept(m.Seq, m.Digest, m.Batch, out)
+	c.noteGap(m.Seq, out)
 	return protocol.ReasonNone
 }
 

@@ -106,3 +106,22 @@ func TestRestartedPrimaryAccusesItselfOfNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestLostProposalIsAskedForAtOnce: a proposal is lost, the next one comes. The primary is asked at once, and
+// not when the next period begins, by which time others may have lost their patience.
+func TestLostProposalIsAskedForAtOnce(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	lost := 0
+	c.drop = func(p packet) bool {
+		if p.kind != KindPrePrepare || p.to != 1 && p.to != 2 || lost == 2 {
+			return false
+		}
+		lost++
+		return true
+	}
+	c.order(2)
+	if lost != 2 {
+		t.Fatalf("%d proposals were lost", lost)
+	}
+	c.reach(2)
+}

@@ -50,7 +50,7 @@ type Core struct {
 	asked     bool               // a Propose is outstanding
 	flying    bool               // the timer of slots in flight runs
 	excused   bft.SeqNum         // progress of others that last excused a suspicion
-	pardoned  bool               // an unfairness was excused in this view
+	pardonEnd bft.SeqNum         // no unfairness is excused in this view before this slot is committed
 	propose   protocol.Propose
 
 	bodies map[bft.Digest]body
@@ -80,6 +80,7 @@ type Core struct {
 	causes    [protocol.CauseCount]uint64
 
 	peers    []peer
+	gap      bool // the primary was asked for a proposal that did not come, since the last periodic STATUS
 	ahead    bool // somebody spoke of slots or views beyond ours since the last periodic STATUS
 	conflict uint64
 }
@@ -176,7 +177,7 @@ func (c *Core) onTimer(t protocol.Timer, out *protocol.Effects) {
 	case timerStatus:
 		c.fillBudgets()
 		c.sendStatus(c.others, out)
-		c.ahead = false
+		c.ahead, c.gap = false, false
 		c.watchClaims(out)
 		out.Timers = append(out.Timers, protocol.TimerOp{Timer: timerStatus, After: c.cfg.Resend})
 	case timerNewView:

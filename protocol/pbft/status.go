@@ -93,6 +93,18 @@ func (c *Core) noteAhead(out *protocol.Effects) {
 	}
 }
 
+// noteGap asks the primary at once, at most once per period, for the proposal before one that it sent, if that
+// was lost or came before we entered the view: what follows cannot execute, and a period may be longer
+// than anybody's patience.
+func (c *Core) noteGap(n bft.SeqNum, out *protocol.Effects) {
+	s := c.slots.At(n - 1)
+	if n-1 <= max(c.committed, c.bound) || s == nil || s.decided || s.acceptedIn(c.view) || c.gap || mutant.On("pbft-gap-waits-for-the-period") {
+		return
+	}
+	c.gap = true
+	c.sendStatus(bft.SetOf(c.primary()), out)
+}
+
 // onStatus resends what the sender lacks and we have.
 func (c *Core) onStatus(from bft.ReplicaID, m *Status, out *protocol.Effects) protocol.Reason {
 	c.peers[from].committed = m.Committed

@@ -35,15 +35,17 @@ func (c *Core) leaveView(v bft.View, cause protocol.Cause, out *protocol.Effects
 }
 
 // onOverdue follows the suspicion of the pool, unless it is we who are behind. That excuses unfairness
-// once in a view: who is behind may have missed the service, but a primary that lets another one
-// lag each time would else never be replaced for it.
+// once in a view and window: who is behind may have missed the service, but a primary that lets another
+// one lag each time would else never be replaced for it.
 func (c *Core) onOverdue(ev protocol.Overdue, out *protocol.Effects) {
 	unfair := ev.Cause == protocol.CauseUnfairness
-	final := unfair && c.pardoned && !mutant.On("pbft-unfairness-always-excused")
+	final := unfair && c.committed < c.pardonEnd && !mutant.On("pbft-unfairness-always-excused")
 	switch {
 	case !c.active || ev.View != c.view:
 	case !final && c.behind():
-		c.pardoned = c.pardoned || unfair
+		if unfair {
+			c.pardonEnd = c.committed + c.window
+		}
 		c.setPatience(out)
 		c.sendStatus(c.others, out)
 	default:
@@ -306,7 +308,7 @@ func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 	if _, choices, ok := decide(c.q, c.set()); ok && mutant.On("pbft-new-view-of-own-set") {
 		m = &NewView{View: m.View, Replica: m.Replica, Set: m.Set, Start: m.Start, Choices: choices, Sig: m.Sig}
 	}
-	c.view, c.active, c.asked, c.own, c.pardoned = m.View, true, false, nil, false
+	c.view, c.active, c.asked, c.own, c.pardonEnd = m.View, true, false, nil, 0
 	c.enterView(m)
 	c.persistView(out)
 	c.stopTimer(timerNewView, out)

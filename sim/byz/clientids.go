@@ -64,7 +64,10 @@ func (s *twin) Outgoing(e *ClientEnv, to bft.ReplicaID, k wire.Kind, q *wire.Req
 }
 
 // anotherNonce is a nonce of the time of another OPEN; of what is too long ago no session comes.
-func anotherNonce(nonce uint64, r *rng.Source) uint64 { return nonce>>32<<32 | r.Uint64()>>32 }
+func anotherNonce(nonce uint64, r *rng.Source) uint64 {
+	const low = 1<<wire.OpenRandomBits - 1
+	return nonce&^low | r.Uint64()&low
+}
 
 // HearsReply learns the second session's number.
 func (s *twin) HearsReply(_ *ClientEnv, _ bft.ReplicaID, r *wire.Reply) bool {

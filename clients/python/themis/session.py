@@ -206,7 +206,7 @@ class Session:
         self.queue = [c for c in self.queue if not c.ended]
         if self.queue and not self.number and self.opening is None and now >= self.open_at:
             self.open_at = now + TIMEOUT
-            nonce = wire.open_nonce(int((self.clock + now) * 1e9), self.random.getrandbits(32))
+            nonce = wire.open_nonce(int((self.clock + now) * 1e9), self.random.getrandbits(37))
             self.opening = self.seal(nonce, 0, 0, wire.FLAG_OPEN, b"", None)
             self.resend(self.opening, now)
         while self.queue and self.number and self.next < self.done + wire.WINDOW_OPS:

@@ -207,8 +207,8 @@ def decode_request(data):
 
 
 def open_nonce(nanoseconds, random):
-    """The number of an OPEN: the time it is made, its low 32 bits replaced by random ones."""
-    return max(nanoseconds, 0) >> 32 << 32 | random
+    """The number of an OPEN: the time it is made, in units of 2^36 ns, above 37 random bits."""
+    return max(nanoseconds, 0) >> 36 << 37 | random
 
 
 def encode_reply(v):
