@@ -11,8 +11,9 @@ type envelope struct {
 	first, count uint64
 	left         int // operations that are not answered
 	answer       bft.ReplicaSet
-	request      []byte // whole frame REQUEST
-	retry        []byte // whole frame RETRY, with the same payload; nil until the first one
+	primary      bft.ReplicaID // where it went first
+	request      []byte        // whole frame REQUEST
+	retry        []byte        // whole frame RETRY, with the same payload; nil until the first one
 	sentAt       bft.Duration
 	due          bft.Duration // next RETRY
 	timeout      bft.Duration // that led to due
@@ -117,6 +118,7 @@ func (s *Session) sendOperations(k int, now bft.Duration, out *Output) {
 		s.resend(e, now, out)
 		return
 	}
+	e.primary = primary
 	out.Sends = append(out.Sends, Send{To: bft.SetOf(primary), Frame: e.request})
 	s.arm(e, max(s.o.Timeout, min(s.rtt.timeout(), s.o.TimeoutMax)), now)
 }
@@ -197,7 +199,9 @@ func (s *Session) retryDue(now bft.Duration, out *Output) {
 		if e.due <= now {
 			if !e.retried() {
 				s.doubtSilent(e)
-				s.astray = !s.astray && s.settled() < s.view
+				if e.primary == s.primary() {
+					s.astray = !s.astray && s.settled() < s.view
+				}
 			}
 			s.resend(e, now, out)
 		}

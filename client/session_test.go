@@ -248,22 +248,28 @@ func TestOneAstrayMisleadsOnce(t *testing.T) {
 	b.reply(3, wire.Reply{Session: 7, Number: 1, View: 1 << 60, Result: []byte("x")}) // the liar
 	b.reply(2, wire.Reply{Session: 7, Number: 1, View: 2, Result: []byte("x")})       // out alone
 	b.want(k, "x")
-	for i := range uint64(2) {
+	for i := range uint64(3) {
 		k = b.submit("op", 10000*ms)
-		if to := b.last().to; i == 0 && to != bft.SetOf(2) || i > 0 && to != bft.SetOf(0) {
+		if to := b.last().to; i < 2 && to != bft.SetOf(2) || i == 2 && to != bft.SetOf(0) {
 			t.Fatalf("request %d went to %b", i, to)
 		}
 		if i == 0 {
-			b.pass(1000 * ms) // nobody orders it until all have it
+			b.pass(20 * ms) // two are on their way when the first is late
+			continue
+		}
+		if i == 1 {
+			b.pass(1000 * ms) // nobody orders them until all have them
+			b.answer(0, 2, "x")
+			b.answer(1, 2, "x")
 		}
 		b.answer(0, i+2, "x")
 		b.answer(1, i+2, "x")
 		b.want(k, "x")
 	}
 	b.submit("op", 10000*ms)
-	b.reply(0, wire.Reply{Session: 7, Number: 4, View: 2})
+	b.reply(0, wire.Reply{Session: 7, Number: 5, View: 2})
 	b.submit("op", 10000*ms) // they follow
-	b.reply(1, wire.Reply{Session: 7, Number: 4, View: 3})
+	b.reply(1, wire.Reply{Session: 7, Number: 5, View: 3})
 	if v := b.s.Stats(); v.View != 3 || v.Primary != 3 {
 		t.Fatalf("%+v", v)
 	}
