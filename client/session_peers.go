@@ -53,7 +53,7 @@ func (s *Session) LinkDown(id bft.ReplicaID, now bft.Duration, out *Output) {
 		return
 	}
 	for e := range s.envelopes() {
-		if e.answer.Has(id) && !e.retried() {
+		if (e.primary == id || e.answer.Has(id)) && !e.retried() {
 			s.resend(e, now, out)
 		}
 	}

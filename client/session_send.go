@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+
 	"github.com/themis-bft/themis/bft"
 	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
@@ -199,7 +201,7 @@ func (s *Session) retryDue(now bft.Duration, out *Output) {
 		if e.due <= now {
 			if !e.retried() {
 				s.doubtSilent(e)
-				if e.primary == s.primary() {
+				if e.primary == s.primary() && !s.heardOf(e) {
 					s.astray = !s.astray && s.settled() < s.view
 				}
 			}
@@ -207,6 +209,16 @@ func (s *Session) retryDue(now bft.Duration, out *Output) {
 		}
 		s.wakeAt(e.due)
 	}
+}
+
+// heardOf reports whether anybody has answered any of e: its primary did not drop it.
+func (s *Session) heardOf(e *envelope) bool {
+	for n := e.first; n < e.first+e.count; n++ {
+		if c := s.slot(n); c.state == slotFinished || slices.ContainsFunc(c.votes, func(v vote) bool { return v.voters != 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // envelopes iterates over what is not wholly answered, oldest first. The body of the loop must

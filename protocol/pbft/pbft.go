@@ -50,7 +50,8 @@ type Core struct {
 	asked     bool               // a Propose is outstanding
 	flying    bool               // the timer of slots in flight runs
 	excused   bft.SeqNum         // progress of others that last excused a suspicion
-	pardonEnd bft.SeqNum         // no unfairness is excused in this view before this slot is committed
+	pardons   int                // how often unfairness was excused in this view
+	pardonEnd bft.SeqNum         // it is not before this slot is committed
 	propose   protocol.Propose
 
 	bodies map[bft.Digest]body

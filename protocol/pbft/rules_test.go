@@ -394,3 +394,25 @@ func TestUnfairnessIsExcusedOnce(t *testing.T) {
 		t.Fatal("a view begins with its excuse used")
 	}
 }
+
+// TestUnfairnessIsExcusedEverMoreSeldom: under load a window of slots passes between two suspicions. The excuse
+// comes back after ever more slots, so that a primary that lets replicas lag in turn is replaced all the same.
+func TestUnfairnessIsExcusedEverMoreSeldom(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	x, excused := c.nodes[1], 0
+	for {
+		c.order(int(c.m.Window))
+		for _, from := range []bft.ReplicaID{0, 3} {
+			c.say(from, 1, &Status{Active: true, Committed: 1<<40 + bft.SeqNum(excused)})
+		}
+		if c.step(x, protocol.Overdue{View: 0, Cause: protocol.CauseUnfairness}); !x.core.active {
+			break
+		}
+		if excused++; excused > 2 {
+			t.Fatalf("excused %d times in %d slots", excused, x.core.committed)
+		}
+	}
+	if excused != 2 {
+		t.Fatalf("excused %d times", excused)
+	}
+}

@@ -35,8 +35,9 @@ func (c *Core) leaveView(v bft.View, cause protocol.Cause, out *protocol.Effects
 }
 
 // onOverdue follows the suspicion of the pool, unless it is we who are behind. That excuses unfairness
-// once in a view and window: who is behind may have missed the service, but a primary that lets another
-// one lag each time would else never be replaced for it.
+// once in a view, once more after a window of slots, then after twice as many, and so on: who is behind may
+// have missed the service, but a primary that lets another one lag each time would else never be replaced
+// for it, since under load a window passes between two suspicions.
 func (c *Core) onOverdue(ev protocol.Overdue, out *protocol.Effects) {
 	unfair := ev.Cause == protocol.CauseUnfairness
 	final := unfair && c.committed < c.pardonEnd && !mutant.On("pbft-unfairness-always-excused")
@@ -44,7 +45,8 @@ func (c *Core) onOverdue(ev protocol.Overdue, out *protocol.Effects) {
 	case !c.active || ev.View != c.view:
 	case !final && c.behind():
 		if unfair {
-			c.pardonEnd = c.committed + c.window
+			c.pardonEnd = c.committed + c.window<<min(c.pardons, 40)
+			c.pardons++
 		}
 		c.setPatience(out)
 		c.sendStatus(c.others, out)
@@ -308,7 +310,7 @@ func (c *Core) onNewView(m *NewView, out *protocol.Effects) protocol.Reason {
 	if _, choices, ok := decide(c.q, c.set()); ok && mutant.On("pbft-new-view-of-own-set") {
 		m = &NewView{View: m.View, Replica: m.Replica, Set: m.Set, Start: m.Start, Choices: choices, Sig: m.Sig}
 	}
-	c.view, c.active, c.asked, c.own, c.pardonEnd = m.View, true, false, nil, 0
+	c.view, c.active, c.asked, c.own, c.pardons, c.pardonEnd, c.gap = m.View, true, false, nil, 0, 0, false
 	c.enterView(m)
 	c.persistView(out)
 	c.stopTimer(timerNewView, out)
