@@ -163,6 +163,20 @@ class Sessions(unittest.TestCase):
         ((to, kind, _),) = self.sent()
         self.assertEqual((to, kind), ({0, 1, 2, 3}, wire.RETRY), "it went to a primary of the past")
 
+    def test_one_astray_misleads_once(self):
+        self.open()
+        self.say(3, 1, b"truth", view=wire.VIEW_MAX)  # a liar
+        self.say(2, 1, b"truth", view=2)  # out alone
+        self.sent()
+        for number, first in ((2, 2), (3, 0)):
+            self.s.submit(b"op", 10.0, 0.0)
+            self.assertEqual(self.sent()[0][0], {first})
+            if number == 2:
+                self.s.tick(5.0)  # nobody orders it until all have it
+            for i in (0, 1):
+                self.say(i, number, b"truth")
+            self.sent()
+
     def test_broken_link_to_the_primary(self):
         self.open()
         self.sent()

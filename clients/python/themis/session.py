@@ -49,6 +49,7 @@ class Envelope:
     def __init__(self, number, payload, call):
         self.number, self.payload, self.call = number, payload, call
         self.votes = {}  # replica: (status, result), the last of each
+        self.first = None  # which replica got it alone
         self.retried, self.timeout, self.due = False, TIMEOUT, 0.0
 
 
@@ -61,6 +62,7 @@ class Session:
         self.up = set()
         self.views = [0] * self.n  # highest view that each replica claimed
         self.view = 0  # f+1 claim to be there or beyond
+        self.astray = False  # its primary kept silent, and not all but f are there
         self.number = 0  # of the session; 0: none is open
         self.highest = 0  # of all sessions held: a new one is above
         self.opening = None  # the OPEN under way
@@ -90,8 +92,8 @@ class Session:
 
     def link_down(self, replica, now):
         self.up.discard(replica)
-        if replica == self.primary():
-            for e in self.envelopes():
+        for e in self.envelopes():
+            if replica in (self.primary(), e.first):
                 self.resend(e, now)
 
     def reply(self, replica, r, now):
@@ -121,6 +123,8 @@ class Session:
                 # The number stays unfinished and is asked for again: only its answer moves `done`.
                 e.call.error = OutcomeUnknown("f+1 replicas did not agree on an answer in time")
             if e.due <= now:
+                if e.first == self.primary() and not e.retried and not e.votes:
+                    self.astray = not self.astray and self.settled() < self.view
                 self.resend(e, now)
         self.flush(now)
 
@@ -143,7 +147,12 @@ class Session:
         self.views[replica] = max(self.views[replica], view)
         agreed = sorted(self.views)[-self.weak]
         moved, self.view = agreed > self.view, max(agreed, self.view)
+        self.astray = self.astray and not moved
         return moved
+
+    def settled(self):
+        """The view that all but f replicas claim to have reached."""
+        return sorted(self.views)[self.weak - 1]
 
     def deviate(self, e, won):
         for replica, vote in e.votes.items():
@@ -195,7 +204,8 @@ class Session:
     # Sending.
 
     def primary(self):
-        return self.view % self.n
+        """Who gets a request first. A replica out alone and liars can name a view that nobody else is in."""
+        return (self.settled() if self.astray else self.view) % self.n
 
     def envelopes(self):
         return ([self.opening] if self.opening else []) + list(self.pending.values())
@@ -215,7 +225,8 @@ class Session:
             self.pending[self.next] = e
             self.next += 1
             if self.primary() in self.up:
-                self.out.append(({self.primary()}, wire.frame(wire.REQUEST, e.payload)))
+                e.first = self.primary()
+                self.out.append(({e.first}, wire.frame(wire.REQUEST, e.payload)))
                 self.arm(e, TIMEOUT, now)
             else:
                 self.resend(e, now)
