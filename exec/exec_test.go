@@ -54,6 +54,7 @@ func (l *ledger) Restore(pages [][]byte) error {
 
 // fixture is one executor with everything around it.
 type fixture struct {
+	wall   bft.Time
 	t      testing.TB
 	e      *Executor
 	app    *ledger
@@ -104,7 +105,7 @@ func encode(proposed bft.Time, reqs ...wire.Request) []byte {
 
 func (f *fixture) lookup(r wire.Request, wants bool) (bool, []wire.Reply) {
 	var out Output
-	known := f.e.Lookup(&r, wants, &out)
+	known := f.e.Lookup(&r, wants, f.wall, &out)
 	return known, out.Replies
 }
 

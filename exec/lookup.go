@@ -2,6 +2,7 @@ package exec
 
 import (
 	"github.com/themis-bft/themis/bft"
+	"github.com/themis-bft/themis/internal/mutant"
 	"github.com/themis-bft/themis/wire"
 )
 
@@ -13,12 +14,14 @@ import (
 // A session that this replica has not heard of is closed only if its number is a slot that was
 // executed here; else this replica may merely be behind. If it were behind by more than a window
 // it could not order the request: then nothing is said, and the client comes again.
-func (e *Executor) Lookup(r *wire.Request, wantsReply bool, out *Output) (known bool) {
+//
+// wall is what the driver's clock says; it decides only whether an OPEN of the future is worth ordering.
+func (e *Executor) Lookup(r *wire.Request, wantsReply bool, wall bft.Time, out *Output) (known bool) {
 	if !wantsReply {
 		out = nil
 	}
 	if r.IsOpen() {
-		known = e.lookupOpen(r, out)
+		known = e.lookupOpen(r, wall, out)
 	} else {
 		known = e.lookupOps(r, out)
 	}
@@ -28,16 +31,18 @@ func (e *Executor) Lookup(r *wire.Request, wantsReply bool, out *Output) (known 
 	return known
 }
 
-// lookupOpen knows an OPEN whose session is live, an OPEN of a client that may have none, and one of too
-// long ago.
-func (e *Executor) lookupOpen(r *wire.Request, out *Output) bool {
+// lookupOpen knows an OPEN whose session is live, an OPEN of a client that may have none, one of too
+// long ago, and one of the future.
+func (e *Executor) lookupOpen(r *wire.Request, wall bft.Time, out *Output) bool {
 	var reply wire.Reply
 	if s := e.table.opened(r.Client, r.First); s != nil {
 		reply = e.openReply(r, wire.StatusOK, s.number)
 	} else if admitted, _ := e.admits(r.Client); !admitted {
 		reply = e.openReply(r, wire.StatusRefused, 0)
-	} else if e.openAge(r) < 0 {
-		reply = e.expiredReply(r)
+	} else if e.openAge(r, e.time) < 0 {
+		reply = e.expiredReply(r, e.time)
+	} else if now := max(wall, e.time); e.openAge(r, now) > 0 && !mutant.On("exec-future-opens-are-ordered") {
+		reply = e.expiredReply(r, now)
 	} else {
 		return false
 	}

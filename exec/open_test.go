@@ -62,8 +62,13 @@ func TestOpensOfTheFuture(t *testing.T) {
 	f := newFixture(t, 8)
 	f.slotAt(now, openAt(0, now, 1))
 	r := openAt(1, now+bft.Time(bft.OpenSpan+75*bft.Second), 2)
+	f.wall = now
+	if known, replies := f.lookup(r, true); !known || len(replies) != 1 || replies[0].Status != wire.StatusClosed || len(replies[0].Result) != 8 {
+		t.Fatalf("known %t, %+v: its client is told the time at once", known, replies)
+	}
+	f.wall = now + bft.Time(80*bft.Second)
 	if known, _ := f.lookup(r, true); known {
-		t.Fatal("an OPEN after the last slot's time is not ordered")
+		t.Fatal("nothing was executed for some time: the OPEN is not ordered")
 	}
 	if reply := f.slotAt(now, r)[0]; reply.Status != wire.StatusClosed || f.e.Counts().Expired != 1 {
 		t.Fatalf("%+v, %+v", reply, f.e.Counts())

@@ -134,9 +134,9 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 		e.counts.Repeated++
 		return e.openReply(r, wire.StatusOK, s.number)
 	}
-	if e.openAge(r) != 0 {
+	if e.openAge(r, e.time) != 0 {
 		e.counts.Expired++
-		return e.expiredReply(r)
+		return e.expiredReply(r, e.time)
 	}
 	if e.table.find(r.Client, uint64(at.slot)) != nil {
 		// The number is taken by the client's own OPEN in this slot: it asks again.
@@ -168,17 +168,17 @@ func (e *Executor) openSession(at *position, r *wire.Request) wire.Reply {
 // openAge says whether the time in an OPEN is too long ago (-1), too far ahead (1) or good (0). What was
 // too long ago once stays so: whoever kept the OPENs of others must not open sessions in their name
 // again and again, each of which closes one of theirs when the table is full.
-func (e *Executor) openAge(r *wire.Request) int {
+func (e *Executor) openAge(r *wire.Request, now bft.Time) int {
 	if mutant.On("exec-open-never-expires") {
 		return 0
 	}
-	return wire.OpenAge(r.First, e.time, bft.OpenSpan+min(e.membership.TimeSkew, bft.OpenSpan))
+	return wire.OpenAge(r.First, now, bft.OpenSpan+min(e.membership.TimeSkew, bft.OpenSpan))
 }
 
 // expiredReply tells the client what time it is.
-func (e *Executor) expiredReply(r *wire.Request) wire.Reply {
+func (e *Executor) expiredReply(r *wire.Request, now bft.Time) wire.Reply {
 	reply := e.openReply(r, wire.StatusClosed, 0)
-	reply.Result = binary.LittleEndian.AppendUint64(nil, uint64(wire.OpenHint(e.time)))
+	reply.Result = binary.LittleEndian.AppendUint64(nil, uint64(wire.OpenHint(now)))
 	return reply
 }
 

@@ -95,7 +95,7 @@ func (c *cluster) meet(b *box) {
 			}
 		}
 		for _, l := range o.Lookup {
-			switch known := b.executor.Lookup(&l.Request, !l.Relay, &b.done); {
+			switch known := b.executor.Lookup(&l.Request, !l.Relay, c.at().Wall, &b.done); {
 			case !known:
 				b.node.Handle(c.at(), host.Unexecuted{Request: l.Request, Relay: l.Relay, Word: b.word(&l.Request)}, &b.out)
 			case l.Doubt:

@@ -26,7 +26,7 @@ func (n *Node) clientRequest(in ClientRequest, out *Output) {
 func (n *Node) unexecuted(in Unexecuted, out *Output) {
 	e := n.offer(&in.Request, entryFlags{asked: !in.Relay, confirmed: true, executed: in.Word.Executed})
 	n.pool.heard(n.now, queueOf(in.Request.Key()), in.Word)
-	if e == nil || in.Relay || e.told && !n.pool.mayTellAgain(n.now, e) {
+	if e == nil || in.Relay || n.fetching() || e.told && !n.pool.mayTellAgain(n.now, e) {
 		return
 	}
 	if s := n.view(); s.Active && s.Primary != n.self {
@@ -82,10 +82,17 @@ func (n *Node) peerMessage(in PeerMessage, out *Output) {
 	}
 }
 
+// fetching reports whether a state is being fetched. Until it is here this replica cannot say what is executed:
+// what it told others would be ordered once more, and who opens sessions would close them again. What is
+// pending is looked up anew afterwards (forget).
+func (n *Node) fetching() bool {
+	return n.transfer.fetcher.Active() && !mutant.On("node-relays-while-it-fetches")
+}
+
 // upkeep looks over the pool and does what waits too long asks for.
 func (n *Node) upkeep(out *Output) {
 	s := n.view()
-	if !s.Active || s.Primary == n.self {
+	if !s.Active || s.Primary == n.self || n.fetching() {
 		n.pool.waiting.postpone(n.now)
 		return
 	}

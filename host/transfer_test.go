@@ -125,3 +125,46 @@ func TestTransferEnds(t *testing.T) {
 		t.Fatal("a want of a page that does not exist is not counted")
 	}
 }
+
+// Who fetches a state does not know what is executed: it has nothing ordered and suspects nobody until the state
+// is here, and then looks everything up anew.
+func TestWhoFetchesRelaysNothing(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		serves, w := newWorld(t), newWorld(t)
+		held := newHeld(8, []byte("page"))
+		serves.handle(Checkpoint{Held: held})
+		w.become(0, 0)
+		r := w.decoded(0, 1, 0)
+		w.effects(func(out *protocol.Effects) {
+			out.CatchUp = &protocol.Target{Seq: 8, Digest: held.Digest(), Sources: bft.SetOf(3)}
+		})
+		w.handle(Unexecuted{Request: r})
+		if waits {
+			w.run(4 * testPatience)
+		}
+		for id := range bft.ReplicaID(4) {
+			if n := len(w.frames(id, wire.KindRelay)); n > 0 {
+				t.Errorf("%d RELAYs to %v", n, id)
+			}
+		}
+		if s := w.node.Status(); s.Pending != 1 || s.Counts.Overdue != 0 {
+			t.Fatalf("%d pending, %d suspicions", s.Pending, s.Counts.Overdue)
+		}
+		if waits {
+			continue
+		}
+		exchange(w, serves, 3)
+		if w.out.Install == nil {
+			t.Fatal("the state did not come")
+		}
+		w.out.Reset()
+		w.handle(Installed{Held: newHeld(8, []byte("page"))})
+		if len(w.out.Lookup) != 1 {
+			t.Fatalf("%d lookups after the state came", len(w.out.Lookup))
+		}
+		w.handle(Unexecuted{Request: r})
+		if len(w.frames(0, wire.KindRelay)) != 1 {
+			t.Fatal("the primary is not told when the state is here")
+		}
+	}
+}

@@ -76,7 +76,7 @@ func (e *execute) output(o *host.Output) {
 	}
 	for i := range o.Lookup {
 		l, before := &o.Lookup[i], len(e.out.Replies)
-		known := e.exec.Lookup(&l.Request, !l.Relay, &e.out)
+		known := e.exec.Lookup(&l.Request, !l.Relay, wall(), &e.out)
 		e.spare(l.Request.Client, before)
 		switch {
 		case !known:

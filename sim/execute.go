@@ -62,7 +62,7 @@ func (r *replica) word(q *wire.Request) host.Word {
 func (r *replica) lookup() {
 	for _, l := range r.out.Lookup {
 		var out exec.Output
-		known := r.exec.Lookup(&l.Request, !l.Relay, &out)
+		known := r.exec.Lookup(&l.Request, !l.Relay, r.at().Wall, &out)
 		if known && len(out.Replies) > 0 && !r.faulty() {
 			r.w.watch.hit(repeatFromCache)
 		}

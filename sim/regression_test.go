@@ -24,6 +24,9 @@ func TestRegressions(t *testing.T) {
 		{4, 20091996, "", "the same, after a jump to a later state"},
 		{4, 20116599, "", "the primary knew an OPEN as executed whose session was closed later, dropped its relay, and was not told again (host.TestPrimaryIsReminded)"},
 		{4, 20361101, "", "a replica out alone and a liar named a view, and the client waited for its primary with each request (client.TestOneAstrayMisleadsOnce)"},
+		{4, 20445323, "", "a replica that was fetching a state had OPENs ordered again and again, each of which closed others, so fast that it never got the state (host.TestWhoFetchesRelaysNothing)"},
+		{4, 20511114, "", "a vote refused above the window was asked for only after a period (pbft.TestRefusedAboveTheWindowIsAskedFor)"},
+		{7, 20002120, "", "a liar had an OPEN of the future ordered ever again (exec.TestOpensOfTheFuture)"},
 		{4, 20395788, "", "a proposal from before the new view was asked for only after a period, longer than the patience (pbft.TestLostProposalIsAskedForAtOnce)"},
 	} {
 		t.Run(fmt.Sprintf("n%d-%d", tt.replicas, tt.seed), func(t *testing.T) {

@@ -36,6 +36,8 @@ var List = []Mutant{
 	{"pool-spread-once", "when waiting begins anew everybody is told anew", "host"},
 	{"pool-starved-by-the-filter-alone", "whether a session is starved is asked of the execute stage", "host"},
 	{"pool-silent-by-the-filter-alone", "a primary in whose batches the execute stage finds nothing new is silent", "host"},
+	{"node-relays-while-it-fetches", "a replica that fetches a state has nothing ordered", "host"},
+	{"exec-future-opens-are-ordered", "an OPEN of the future is refused before it is ordered", "exec"},
 	{"pool-unfairness-never", "a primary that starves a session is suspected", "host"},
 	{"node-silence-never", "a silent primary is suspected", "sim"},
 	{"node-orders-unknown-sessions", "what comes first of a session is looked up before it is ordered", "host"},

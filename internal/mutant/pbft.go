@@ -28,6 +28,7 @@ var pbft = []Mutant{
 	{"pbft-start-lowest", "a view starts at the highest proven checkpoint", "sim"},
 	{"pbft-fixed-slots-resent", "a primary resends no PRE-PREPARE of a view whose NEW-VIEW it does not know", "protocol/pbft"},
 	{"pbft-gap-waits-for-the-period", "a proposal that was lost is asked for when the next one comes", "protocol/pbft"},
+	{"pbft-refused-above-not-asked", "what was refused above the window is asked for when the window moves", "protocol/pbft"},
 	{"pbft-preprepared-left-free", "NEW-VIEW fixes each slot that was pre-prepared: failed views do not fill Q", "protocol/pbft"},
 	{"pbft-null-weak", "null needs a quorum without a claim", "sim"},
 	{"pbft-lower-view-wins", "the claim of the highest view wins", "protocol/pbft"},

@@ -208,6 +208,10 @@ func (c *Core) makeStable(p Stable, out *protocol.Effects) {
 	c.applyNewView(out)
 	c.tryNewView(out)
 	c.askBatch(out)
+	if c.above && !mutant.On("pbft-refused-above-not-asked") { // it fits now, and nobody repeats it unasked
+		c.sendStatus(c.others, out)
+	}
+	c.above = false
 }
 
 // moveWindow keeps one interval below the stable checkpoint for the slow and drops the rest.

@@ -54,6 +54,7 @@ func (c *Core) inWindow(n bft.SeqNum, out *protocol.Effects) protocol.Reason {
 		return protocol.ReasonBelowWindow
 	case n > c.high() && !mutant.On("pbft-votes-above-window") || n > c.slots.High():
 		c.noteAhead(out)
+		c.above = true
 		return protocol.ReasonAboveWindow
 	}
 	return protocol.ReasonNone

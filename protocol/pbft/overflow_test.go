@@ -125,3 +125,20 @@ func TestLostProposalIsAskedForAtOnce(t *testing.T) {
 	}
 	c.reach(2)
 }
+
+// TestRefusedAboveTheWindowIsAskedFor: r1 lacks the proof of a checkpoint while the others go on. When its window
+// moves it asks for what it had to refuse above it, and does not wait for a period to begin.
+func TestRefusedAboveTheWindowIsAskedFor(t *testing.T) {
+	c := newCluster(t, 4, 1)
+	c.drop = func(p packet) bool { return p.to == 1 && (p.kind == KindCheckpoint || p.kind == KindStable) }
+	c.order(10)
+	if own, others := c.nodes[1].core.committed, c.nodes[0].core.committed; own != 8 || others != 10 {
+		t.Fatalf("r1 committed %d, the others %d", own, others)
+	}
+	c.drop = nil
+	for _, from := range []bft.ReplicaID{0, 2, 3} {
+		c.say(from, 1, &Checkpoint{Seq: 8, Digest: c.nodes[0].state[8], Replica: from})
+	}
+	c.run()
+	c.reach(10)
+}

@@ -81,6 +81,7 @@ type Core struct {
 	causes    [protocol.CauseCount]uint64
 
 	peers    []peer
+	above    bool // votes or proposals above the window were refused since it moved
 	gap      bool // the primary was asked for a proposal that did not come, since the last periodic STATUS
 	ahead    bool // somebody spoke of slots or views beyond ours since the last periodic STATUS
 	conflict uint64
