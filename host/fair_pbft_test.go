@@ -168,7 +168,7 @@ func TestKeptRequestsAreNoCover(t *testing.T) {
 		var kept [][]byte
 		for i := range 24 {
 			id := bft.ClientID{byte(20 + i)}
-			kept = append(kept, c.envelope(id, id, c.session(id, uint64(1<<31+i)), uint64(100+i)))
+			kept = append(kept, c.envelope(id, id, c.session(id, 1<<31+uint64(i)), uint64(100+i)))
 			c.clientOf(id, wire.KindRequest, uint64(c.committed()), uint64(100+i), 0)
 			c.run("operation", c.answered(uint64(100+i), 4))
 		}
