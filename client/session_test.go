@@ -275,6 +275,57 @@ func TestOneAstrayMisleadsOnce(t *testing.T) {
 	}
 }
 
+// astray returns a bench of which one replica is out alone in view 2 and another lies about its view, and whose
+// client has found that out. Some other requests went to the wrong primary and are not late yet.
+func astray(t *testing.T, others int) (b *bench) {
+	b = opened(t, 4, 1, Options{})
+	k := b.submit("op", 10000*ms)
+	b.reply(3, wire.Reply{Session: 7, Number: 1, View: 1 << 60, Result: []byte("x")})
+	b.reply(2, wire.Reply{Session: 7, Number: 1, View: 2, Result: []byte("x")})
+	b.want(k, "x")
+	b.submit("op", 10000*ms)
+	b.pass(120 * ms)
+	for range others {
+		b.submit("op", 10000*ms)
+	}
+	for b.s.Stats().Primary == 2 {
+		b.pass(ms)
+	}
+	return b
+}
+
+// TestWhoServedIsNotLeft: a request is late because one of those asked to answer kept silent, as a liar may. Its
+// primary did not drop it, and gets the next one as well.
+func TestWhoServedIsNotLeft(t *testing.T) {
+	b := astray(t, 0)
+	b.submit("op", 10000*ms)
+	if to := b.last().to; to != bft.SetOf(0) {
+		t.Fatalf("it went to %b", to)
+	}
+	b.reply(0, wire.Reply{Session: 7, Number: 3, Result: []byte("x")})
+	b.pass(1000 * ms)
+	if p := b.s.Stats().Primary; p != 0 {
+		t.Fatalf("the next one would go to %d", p)
+	}
+}
+
+// TestLinkOfTheFormerPrimaryBreaks: what only a replica has got that is no longer taken for the primary goes to all
+// when its link breaks.
+func TestLinkOfTheFormerPrimaryBreaks(t *testing.T) {
+	b := astray(t, 8)
+	b.frames = nil
+	b.do(func() { b.s.LinkDown(2, b.now, &b.out) })
+	again := map[uint64]bool{}
+	for _, f := range b.frames {
+		again[f.req.First] = f.kind == wire.KindRetry
+	}
+	for n := uint64(3); n <= 10; n++ {
+		if !again[n] {
+			t.Errorf("request %d is left with a broken link", n)
+		}
+	}
+}
+
 func TestRetryRepeatsTheSameBytesAndDoubles(t *testing.T) {
 	b := opened(t, 4, 1, Options{})
 	k := b.submit("op", 60000*ms)

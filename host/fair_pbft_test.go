@@ -34,6 +34,13 @@ func (c *cluster) open(client bft.ClientID, nonce uint64) []byte {
 	return r.Append(nil)
 }
 
+// next is an addition of a client that has all earlier answers.
+func (c *cluster) next(client bft.ClientID, session, number uint64) []byte {
+	r := wire.Request{Client: client, Session: session, First: number, Done: number, Answer: bft.AllReplicas(4), Ops: [][]byte{counter.Add(1)}}
+	r.Sig = c.auth.Client(client).Sign(nil, r.AppendSigned(nil, wire.ClientDomain(c.m)))
+	return r.Append(nil)
+}
+
 func (c *cluster) pass(d bft.Duration) {
 	until := c.now + d
 	c.run("time", func() bool { return c.now >= until })
@@ -68,9 +75,7 @@ func TestRepeatsDoNotHideStarving(t *testing.T) {
 			if c.now > end {
 				t.Fatalf("repeats %t: not served in six seconds", repeat)
 			}
-			r := wire.Request{Client: liar, Session: 3, First: 1000 + n, Done: 1000 + n, Answer: bft.AllReplicas(4), Ops: [][]byte{counter.Add(1)}}
-			r.Sig = c.auth.Client(liar).Sign(nil, r.AppendSigned(nil, wire.ClientDomain(c.m)))
-			batch := [][]byte{r.Append(nil)}
+			batch := [][]byte{c.next(liar, 3, 1000+n)}
 			if repeat {
 				batch = append(batch, c.envelope(victim, victim, 2, 100))
 			}
@@ -186,9 +191,7 @@ func TestKeptRequestsAreNoCover(t *testing.T) {
 				batch = append(batch, kept[(n+8*i)%len(kept)])
 			}
 			if test.serves {
-				r := wire.Request{Client: liar, Session: ours, First: uint64(1000 + n), Done: uint64(1000 + n), Answer: bft.AllReplicas(4), Ops: [][]byte{counter.Add(1)}}
-				r.Sig = c.auth.Client(liar).Sign(nil, r.AppendSigned(nil, wire.ClientDomain(c.m)))
-				batch = append(batch, r.Append(nil))
+				batch = append(batch, c.next(liar, ours, uint64(1000+n)))
 			}
 			c.say(c.prePrepare(next, batch...), 1, 2, 3)
 			next++

@@ -33,13 +33,7 @@ func (c *cluster) executed(n uint64, ids ...bft.ReplicaID) {
 
 // propose shows backups a batch of these envelopes in the name of the primary of view 0.
 func (c *cluster) propose(slot bft.SeqNum, raw ...[]byte) {
-	body := wire.AppendBody(nil, c.at().Wall, raw)
-	m := &pbft.PrePrepare{Seq: slot, Digest: wire.BodyDigest(body), Batch: body}
-	payload := c.codec.Append(nil, m)
-	for _, b := range c.boxes[1:] {
-		b.node.Handle(c.at(), b.verifier.Peer(0, m.Kind(), payload, c.at().Wall), &b.out)
-		c.meet(b)
-	}
+	c.say(c.prePrepare(slot, raw...), 1, 2, 3)
 }
 
 // envelope is a request for one addition, signed in the name of a client by whoever signs.

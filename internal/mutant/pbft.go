@@ -42,7 +42,7 @@ var pbft = []Mutant{
 	{"pbft-waits-for-claims", "where claims do not come the state is fetched", "protocol/pbft"},
 	{"pbft-executed-not-agreed-again", "votes are resent for executed slots that a new view brought up again", "protocol/pbft"},
 	{"pbft-behind-suspects", "who is behind f+1 peers does not suspect the primary", "protocol/pbft"},
-	{"pbft-unfairness-always-excused", "being behind excuses unfairness once in a view", "protocol/pbft"},
+	{"pbft-unfairness-always-excused", "being behind excuses unfairness ever more seldom in a view", "protocol/pbft"},
 	{"pbft-primary-never-stalls", "a primary whose slots do not commit leaves its view", "protocol/pbft"},
 	{"pbft-old-votes-not-resent", "votes of a view that was left are repeated to who is still in it", "protocol/pbft"},
 	{"pbft-screen-lets-old-views", "proposals of a view that was left are refused unverified", "protocol/pbft"},

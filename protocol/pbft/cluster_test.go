@@ -3,6 +3,7 @@ package pbft
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/themis-bft/themis/bft"
@@ -326,6 +327,30 @@ func TestPrimaryDiesAndReturns(t *testing.T) {
 	}
 	if x := c.nodes[0]; x.catchUp == nil && x.core.committed < 16 {
 		t.Fatalf("the old primary neither caught up nor asked for state: %+v", x.core.Status())
+	}
+}
+
+// installs gives a replica the state that it asked for, from another.
+func (c *cluster) installs(to, from bft.ReplicaID) {
+	c.t.Helper()
+	x, y := c.nodes[to], c.nodes[from]
+	if x.catchUp == nil || x.catchUp.Digest != y.state[x.catchUp.Seq] {
+		c.t.Fatalf("%s asks for %+v: %+v", x.id, x.catchUp, x.core.Status())
+	}
+	at := x.catchUp.Seq
+	x.state, x.batches = slices.Clone(y.state[:at+1]), slices.Clone(y.batches[:at+1])
+	c.step(x, protocol.Installed{Seq: at, Digest: x.state[at]})
+}
+
+// installAll gives every replica that asked for a state that state, if another has it.
+func (c *cluster) installAll() {
+	for _, x := range c.nodes {
+		for _, y := range c.nodes {
+			if x.catchUp != nil && y != x && int(x.catchUp.Seq) < len(y.state) && y.state[x.catchUp.Seq] == x.catchUp.Digest {
+				c.installs(x.id, y.id)
+				x.catchUp = nil
+			}
+		}
 	}
 }
 

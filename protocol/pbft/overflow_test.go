@@ -108,22 +108,26 @@ func TestRestartedPrimaryAccusesItselfOfNothing(t *testing.T) {
 }
 
 // TestLostProposalIsAskedForAtOnce: a proposal is lost, the next one comes. The primary is asked at once, and
-// not when the next period begins, by which time others may have lost their patience.
+// not when the next period begins, by which time others may have lost their patience; in each view anew.
 func TestLostProposalIsAskedForAtOnce(t *testing.T) {
 	c := newCluster(t, 4, 1)
-	lost := 0
-	c.drop = func(p packet) bool {
-		if p.kind != KindPrePrepare || p.to != 1 && p.to != 2 || lost == 2 {
-			return false
+	c.m.InFlight = 2
+	for v := range bft.View(2) {
+		before, lost := c.nodes[0].core.committed, 0
+		c.drop = func(p packet) bool {
+			if p.kind != KindPrePrepare || p.to != 3 && p.to != 2 || lost == 2 {
+				return false
+			}
+			lost++
+			return true
 		}
-		lost++
-		return true
+		c.order(2)
+		if lost != 2 || c.nodes[2].core.view != v {
+			t.Fatalf("%d proposals were lost in view %d", lost, c.nodes[2].core.view)
+		}
+		c.reach(before + 2)
+		c.suspect(0, 1, 2, 3)
 	}
-	c.order(2)
-	if lost != 2 {
-		t.Fatalf("%d proposals were lost", lost)
-	}
-	c.reach(2)
 }
 
 // TestRefusedAboveTheWindowIsAskedFor: r1 lacks the proof of a checkpoint while the others go on. When its window

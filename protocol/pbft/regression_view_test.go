@@ -41,30 +41,6 @@ func (c *cluster) overdueNewView(ids ...bft.ReplicaID) {
 	c.run()
 }
 
-// installs gives a replica the state that it asked for, from another.
-func (c *cluster) installs(to, from bft.ReplicaID) {
-	c.t.Helper()
-	x, y := c.nodes[to], c.nodes[from]
-	if x.catchUp == nil || x.catchUp.Digest != y.state[x.catchUp.Seq] {
-		c.t.Fatalf("%s asks for %+v: %+v", x.id, x.catchUp, x.core.Status())
-	}
-	at := x.catchUp.Seq
-	x.state, x.batches = slices.Clone(y.state[:at+1]), slices.Clone(y.batches[:at+1])
-	c.step(x, protocol.Installed{Seq: at, Digest: x.state[at]})
-}
-
-// installAll gives every replica that asked for a state that state, if another has it.
-func (c *cluster) installAll() {
-	for _, x := range c.nodes {
-		for _, y := range c.nodes {
-			if x.catchUp != nil && y != x && int(x.catchUp.Seq) < len(y.state) && y.state[x.catchUp.Seq] == x.catchUp.Digest {
-				c.installs(x.id, y.id)
-				x.catchUp = nil
-			}
-		}
-	}
-}
-
 // TestStaleClaimLosesToTheNewer (S7, B1, T2): r0 alone is prepared with b1 in view 0 and is then cut off. View 1
 // knows nothing of that claim and commits null in the same slot, at r3 only. In view 2 r3 is gone and the
 // claim of r0, which comes first in the set, stands against those of view 1.

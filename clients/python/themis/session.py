@@ -92,8 +92,9 @@ class Session:
 
     def link_down(self, replica, now):
         self.up.discard(replica)
+        to_primary = replica == self.primary()
         for e in self.envelopes():
-            if replica in (self.primary(), e.first):
+            if to_primary or replica == e.first and not e.retried:
                 self.resend(e, now)
 
     def reply(self, replica, r, now):
@@ -216,7 +217,7 @@ class Session:
         self.queue = [c for c in self.queue if not c.ended]
         if self.queue and not self.number and self.opening is None and now >= self.open_at:
             self.open_at = now + TIMEOUT
-            nonce = wire.open_nonce(int((self.clock + now) * 1e9), self.random.getrandbits(37))
+            nonce = wire.open_nonce(int((self.clock + now) * 1e9), self.random.getrandbits(wire.OPEN_RANDOM_BITS))
             self.opening = self.seal(nonce, 0, 0, wire.FLAG_OPEN, b"", None)
             self.resend(self.opening, now)
         while self.queue and self.number and self.next < self.done + wire.WINDOW_OPS:

@@ -20,6 +20,7 @@ RESULT_BYTES_MAX = 64 << 10
 BATCH_REQUESTS_MAX = 1024
 BATCH_BYTES_MAX = 1 << 20
 WINDOW_OPS = 256
+OPEN_RANDOM_BITS = 37
 CLIENT_FRAME_BYTES_MAX = REQUEST_BYTES_MAX + 64
 REPLICA_FRAME_BYTES_MAX = 8 << 20
 HELLO_FRAME_BYTES_MAX = 128
@@ -207,8 +208,8 @@ def decode_request(data):
 
 
 def open_nonce(nanoseconds, random):
-    """The number of an OPEN: the time it is made, in units of 2^36 ns, above 37 random bits."""
-    return max(nanoseconds, 0) >> 36 << 37 | random
+    """The number of an OPEN: the time it is made, in units of 2^36 ns, above OPEN_RANDOM_BITS of random."""
+    return max(nanoseconds, 0) >> 36 << OPEN_RANDOM_BITS | random
 
 
 def encode_reply(v):
